@@ -1,0 +1,97 @@
+"""append: the first step of a span's way in the buffer. Spans go into segments, then their segments into due queues.
+
+Invariant: the queue entry is written after the data, and ``append`` returns only after both, so a caller that crashes
+or gets an error does the same call again; parts that are already there are recognised by content. No entry is ever
+removed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from buffer import scripts
+from buffer.grouping import group
+from buffer.keys import Keys, member
+from buffer.model import Appended, Outcome, Outcomes, Part, Span, Trace
+from buffer.scripts import Client, Command
+from buffer.settings import Settings
+
+MAX_CALL_SPANS = 1000
+"""Spans of one trace that one script call takes: bounds how long Redis serves nobody else."""
+WAITING, ROOTED, FULL = 0, 1, 2
+
+
+def append(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span], now_ms: int) -> Appended:
+    traces, outcomes = group(spans)
+    calls = [(trace, parts) for trace, all_parts in traces.items() for parts in _calls(all_parts)]
+    replies = [
+        scripts.append_reply(reply)
+        for reply in scripts.run(
+            client,
+            [
+                scripts.append(
+                    keys,
+                    trace,
+                    parts,
+                    now_ms=now_ms,
+                    segment_ttl_ms=settings.segment_ttl_ms,
+                    index_ttl_ms=settings.index_ttl_ms,
+                    max_segment_bytes=settings.max_segment_bytes,
+                    max_index_entries=settings.max_index_entries,
+                )
+                for trace, parts in calls
+            ],
+        )
+    ]
+    scripts.run(client, list(_queue(keys, settings, zip((trace for trace, _ in calls), replies, strict=True), now_ms)))
+    for reply in replies:
+        outcomes += _outcomes(reply)
+    return Appended(
+        spans=sum(reply.taken for reply in replies),
+        parts=sum(len(parts) for _, parts in calls),
+        merges=sum(reply.merges for reply in replies),
+        overflows=sum(reply.overflows for reply in replies),
+        outcomes=outcomes,
+    )
+
+
+def _calls(parts: list[Part]) -> Iterator[list[Part]]:
+    call: list[Part] = []
+    spans = 0
+    for part in parts:
+        if call and spans + part.count > MAX_CALL_SPANS:
+            yield call
+            call, spans = [], 0
+        call.append(part)
+        spans += part.count
+    if call:
+        yield call
+
+
+def _queue(
+    keys: Keys, settings: Settings, replies: Iterable[tuple[Trace, scripts.AppendReply]], now_ms: int
+) -> Iterator[Command]:
+    """One ZADD a shard. Of two deadlines for one segment the later call's counts: it saw more."""
+    shards: dict[int, dict[bytes, int]] = {}
+    for trace, reply in replies:
+        entries = shards.setdefault(keys.shard(trace), {})
+        for key, state, first_seen_ms in reply.segments:
+            quiet_ms = settings.root_timeout_ms if state == ROOTED else settings.timeout_ms
+            deadline_ms = min(now_ms + quiet_ms, first_seen_ms + settings.max_segment_age_ms)
+            entries[member(trace, key)] = now_ms if state == FULL else deadline_ms
+    for shard, entries in shards.items():
+        if entries:
+            queue = keys.queue(shard)
+            yield Command(queue, ("ZADD", queue, *(word for m, ms in entries.items() for word in (ms, m))))
+            yield Command(queue, ("PEXPIRE", queue, settings.queue_ttl_ms))
+
+
+def _outcomes(reply: scripts.AppendReply) -> Outcomes:
+    return Counter(
+        {
+            f"{Outcome.DUPLICATE}.buffered": reply.duplicates,
+            f"{Outcome.DUPLICATE}.flushed": reply.flushed_duplicates,
+            f"{Outcome.EXPIRED}.segment_ttl": reply.expired,
+        }
+    )

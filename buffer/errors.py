@@ -1,0 +1,21 @@
+"""Errors by what the caller should do. A lost lease or a bad span is a result, not an error."""
+
+
+class SpanBufferError(Exception):
+    """Base of everything the buffer raises on purpose."""
+
+
+class SettingsError(SpanBufferError):
+    """The settings cannot work. Nothing was started: correct them."""
+
+
+class BufferUnavailable(SpanBufferError):
+    """Redis did not do it, or did not say so. Nothing is lost: do the same call again later."""
+
+
+class BufferFull(BufferUnavailable):
+    """Redis has reached maxmemory. Nothing was written: flush, then do the same call again."""
+
+
+class DamagedPart(SpanBufferError):
+    """A stored part cannot be read. It stays in Redis and is counted; its neighbours are not affected."""

@@ -1,0 +1,251 @@
+"""Typed calls of the Lua scripts: the only module that knows the order of arguments and the shape of replies.
+
+A pipeline sends many calls at once, to one Redis or to the nodes of a cluster. A script that a server does not know
+(a restart, SCRIPT FLUSH, a promoted replica) is loaded and only the calls that failed are sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeAlias
+
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import MovedError, NoScriptError, OutOfMemoryError, RedisError
+
+from buffer.errors import BufferFull, BufferUnavailable
+from buffer.keys import Keys, member
+from buffer.model import Digest, FlushId, LeaseUs, Part, SegmentKey, Trace
+
+Client: TypeAlias = "redis.Redis | RedisCluster"
+Argument: TypeAlias = bytes | int | str
+
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    source: str
+    sha: str
+
+    @classmethod
+    def named(cls, name: str) -> Script:
+        source = (files("lua") / f"{name}.lua").read_text()
+        return cls(source, sha1(source.encode()).hexdigest())
+
+
+APPEND = Script.named("append")
+CLAIM = Script.named("claim")
+LOAD = Script.named("load")
+CLEANUP_SEGMENT = Script.named("cleanup-segment")
+CLEANUP_QUEUE = Script.named("cleanup-queue")
+REQUEUE = Script.named("requeue")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of a pipeline; ``key`` decides the node."""
+
+    key: bytes
+    words: tuple[Argument, ...]
+    script: Script | None = None
+
+    @classmethod
+    def evalsha(cls, script: Script, keys: Sequence[bytes], *arguments: Argument) -> Command:
+        return cls(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script)
+
+
+def run(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """The replies, in order. Raises BufferUnavailable when one may not have been done: doing all again is safe."""
+    replies: list[Any] = [None] * len(commands)
+    todo = list(range(len(commands)))
+    for _ in range(ATTEMPTS):
+        try:
+            for i, reply in zip(todo, _send(client, [commands[i] for i in todo]), strict=True):
+                replies[i] = reply
+        except RedisError as error:
+            raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
+        todo = [i for i in todo if isinstance(replies[i], NoScriptError | MovedError)]
+        if not todo:
+            break
+        _mend(client, [(commands[i], replies[i]) for i in todo])
+    for reply in replies:
+        if isinstance(reply, OutOfMemoryError):
+            raise BufferFull("Redis has reached maxmemory and refused to write. Flush, then do it again.") from reply
+        if isinstance(reply, Exception):
+            raise BufferUnavailable(f"Redis refused: {reply}. Nothing is lost; do it again.") from reply
+    return replies
+
+
+def _send(client: Client, commands: Sequence[Command]) -> list[Any]:
+    if isinstance(client, RedisCluster):
+        with client.pipeline() as pipe:  # type: ignore[no-untyped-call]
+            for command in commands:  # naming the node saves a COMMAND GETKEYS for every call
+                pipe.execute_command(*command.words, target_nodes=_node(client, command.key))
+            return list(pipe.execute(raise_on_error=False))
+    with client.pipeline(transaction=False) as plain:
+        for command in commands:
+            plain.execute_command(*command.words)  # type: ignore[no-untyped-call]
+        return list(plain.execute(raise_on_error=False))
+
+
+def _node(client: RedisCluster, key: bytes) -> object:
+    return client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+
+
+def _mend(client: Client, failed: Iterable[tuple[Command, Exception]]) -> None:
+    try:
+        if isinstance(client, RedisCluster) and any(isinstance(error, MovedError) for _, error in failed):
+            client.nodes_manager.initialize()
+        for script in {command.script for command, _ in failed if command.script}:
+            client.script_load(script.source)
+    except RedisError as error:
+        raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
+
+
+class AppendReply(NamedTuple):
+    taken: int
+    duplicates: int
+    flushed_duplicates: int
+    expired: int
+    merges: int
+    overflows: int
+    segments: list[tuple[SegmentKey, int, int]]
+    """Key, state (0 waits for its root, 1 has it, 2 is full), first seen in ms."""
+
+
+def append(
+    keys: Keys,
+    trace: Trace,
+    parts: Sequence[Part],
+    *,
+    now_ms: int,
+    segment_ttl_ms: int,
+    index_ttl_ms: int,
+    max_segment_bytes: int,
+    max_index_entries: int,
+) -> Command:
+    arguments: list[Argument] = [now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries]
+    for part in parts:
+        arguments += (part.parent, int(part.has_root), part.raw_bytes, part.digest, part.span_ids, part.blob)
+    return Command.evalsha(APPEND, (keys.index(trace), keys.segments(trace)), *arguments)
+
+
+def append_reply(reply: list[Any]) -> AppendReply:
+    return AppendReply._make([*reply[:6], list(zip(reply[6::3], reply[7::3], reply[8::3], strict=True))])
+
+
+def claim(keys: Keys, shard: int, *, now_ms: int, lease_us: int, limit: int, ttl_ms: int) -> Command:
+    zsets = (keys.queue(shard), keys.claims(shard))
+    return Command.evalsha(CLAIM, zsets, now_ms, now_ms * 1000, lease_us, limit, ttl_ms)
+
+
+def claim_reply(reply: list[Any]) -> list[tuple[bytes, int]]:
+    """Member and deadline in ms."""
+    return [(entry, int(float(deadline))) for entry, deadline in zip(reply[::2], reply[1::2], strict=True)]
+
+
+class LoadReply(NamedTuple):
+    fields: dict[bytes, bytes]
+    expired: int
+    moved_to: SegmentKey | None
+
+
+def load(
+    keys: Keys,
+    trace: Trace,
+    key: SegmentKey,
+    *,
+    now_ms: int,
+    max_age_ms: int,
+    segment_ttl_ms: int,
+    index_ttl_ms: int,
+    late_grace_ms: int,
+) -> Command:
+    return Command.evalsha(
+        LOAD,
+        (keys.index(trace), keys.segments(trace)),
+        key,
+        now_ms,
+        max_age_ms,
+        segment_ttl_ms,
+        index_ttl_ms,
+        late_grace_ms,
+    )
+
+
+def load_reply(reply: list[Any]) -> LoadReply:
+    if reply[0] == b"":
+        return LoadReply({}, reply[1], SegmentKey(reply[2]) if reply[2] else None)
+    return LoadReply(dict(zip(reply[:-1:2], reply[1:-1:2], strict=True)), reply[-1], None)
+
+
+def cleanup_segment(
+    keys: Keys,
+    trace: Trace,
+    key: SegmentKey,
+    flush_id: FlushId,
+    *,
+    now_ms: int,
+    late_grace_ms: int,
+    max_index_entries: int,
+) -> Command:
+    index = (keys.index(trace), keys.segments(trace))
+    return Command.evalsha(CLEANUP_SEGMENT, index, key, flush_id, now_ms, late_grace_ms, max_index_entries)
+
+
+class CleanupSegmentReply(NamedTuple):
+    removed: int
+    left: int
+    where: SegmentKey
+
+
+def cleanup_segment_reply(reply: list[Any]) -> CleanupSegmentReply:
+    return CleanupSegmentReply(*reply)
+
+
+def cleanup_queue(
+    keys: Keys,
+    shard: int,
+    trace: Trace,
+    key: SegmentKey,
+    lease_us: LeaseUs,
+    *,
+    left: SegmentKey | None,
+    deadline_ms: int,
+    ttl_ms: int,
+) -> Command:
+    zsets = (keys.queue(shard), keys.claims(shard))
+    remainder = b"" if left is None else member(trace, left)
+    return Command.evalsha(CLEANUP_QUEUE, zsets, member(trace, key), lease_us, remainder, deadline_ms, ttl_ms)
+
+
+def requeue(keys: Keys, shard: int, entry: bytes, *, deadline_ms: int, ttl_ms: int) -> Command:
+    return Command.evalsha(REQUEUE, (keys.queue(shard), keys.claims(shard)), entry, deadline_ms, ttl_ms)
+
+
+RECORD_HEADER_BYTES = 18
+RECORD_MARK = b"f"
+
+
+class Record(NamedTuple):
+    """A flush record as load.lua wrote it."""
+
+    flush_id: FlushId
+    segment_id: bytes
+    reason: int
+    late: bool
+    digests: list[Digest]
+
+
+def records(fields: dict[bytes, bytes]) -> list[Record]:
+    """The open flush records among a segment's fields."""
+    found = []
+    for field, value in fields.items():
+        if len(field) == 17 and field[:1] == RECORD_MARK:
+            digests = [Digest(value[i : i + 16]) for i in range(RECORD_HEADER_BYTES, len(value), 16)]
+            found.append(Record(FlushId(field[1:]), value[:8], value[8], bool(value[9] & 2), digests))
+    return sorted(found)

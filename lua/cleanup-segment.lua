@@ -1,0 +1,57 @@
+-- cleanup-segment: remove the record a receipt names and the parts that record names, wherever a merge has moved them.
+-- WHY Lua:  an append must not land between the check and the delete.
+-- SLOT:     {project:trace}
+-- KEYS[1]   index     hash    see append.lua
+-- KEYS[2]   segments  prefix  a segment's hash is this and its key
+-- ARGV[1]   segment key   ARGV[2] flush id (16)   ARGV[3] now ms   ARGV[4] late grace ms   ARGV[5] max index entries
+-- RETURNS   {parts removed, fields left, key where they were}; 0 parts: the receipt was used before
+-- COST      O(parts of the record)
+local HEAD, HEAD_BYTES, LATE = '>BI4I4I6I4', 19, 2
+local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
+
+local value = redis.call('HGET', index, key)
+while value and #value == 8 do
+  key = value
+  value = redis.call('HGET', index, key)
+end
+local segment, field = segments .. key, 'f' .. ARGV[2]
+local record = redis.call('HGET', segment, field)
+if not record then return {0, redis.call('HLEN', segment), key} end
+
+local digests = {}
+for at = 19, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
+local flushed = {}
+for from = 1, #digests, 4000 do
+  local slice = {unpack(digests, from, math.min(from + 3999, #digests))}
+  for i, known in ipairs(redis.call('HMGET', index, unpack(slice))) do
+    if known then
+      flushed[#flushed + 1] = slice[i]
+      flushed[#flushed + 1] = ''
+    end
+  end
+end
+
+for from = 1, #digests, 4000 do
+  redis.call('HDEL', segment, unpack(digests, from, math.min(from + 3999, #digests)))
+end
+redis.call('HDEL', segment, field)
+local left = redis.call('HLEN', segment)
+if value then
+  local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
+  local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
+  local was = spans
+  spans = left > 0 and math.max(spans - published, 1) or 0
+  bytes = left > 0 and math.max(bytes - published_bytes, 0) or 0
+  if math.floor(flags / LATE) % 2 == 0 and left > 0 then flags = flags + LATE end
+  flushed[#flushed + 1] = key
+  flushed[#flushed + 1] = struct.pack(HEAD, flags, spans, bytes, tonumber(ARGV[3]), ordinal) .. string.sub(value, HEAD_BYTES + 1)
+  if left == 0 and was > 0 then
+    local live = redis.call('HINCRBY', index, 'n', -1)
+    if live <= 0 then redis.call('PEXPIRE', index, ARGV[4]) end
+  end
+end
+for from = 1, #flushed, 4000 do
+  redis.call('HSET', index, unpack(flushed, from, math.min(from + 3999, #flushed)))
+end
+if value and left == 0 and redis.call('HLEN', index) > tonumber(ARGV[5]) then redis.call('HDEL', index, key) end
+return {#digests, left, key}

@@ -1,0 +1,110 @@
+-- load: fix what one flush of a segment publishes, and read it.
+-- WHY Lua:  the flush record and the content must come from one moment; what arrives later gets a record of its own.
+-- SLOT:     {project:trace}
+-- KEYS[1]   index     hash    see append.lua
+-- KEYS[2]   segments  prefix  a segment's hash is this and its key
+-- ARGV[1]   segment key   ARGV[2] now ms   ARGV[3] max segment age ms   ARGV[4] segment TTL ms   ARGV[5] index TTL ms
+-- ARGV[6]   late grace ms
+-- RETURNS   {'', expired spans, key}  nothing is stored here; key, if not '', holds what was moved from here
+--           {segment hash as field, value, ..., expired spans}  every open record and every part
+-- COST      O(parts)
+--
+-- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, digests (16 each).
+-- It is written once and never changes: a flush that is tried again publishes the same content under the same id.
+local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4', '>BI4I4'
+local AGE, BYTES, ROOT, QUIET = 1, 2, 3, 4
+local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
+local now, grace = tonumber(ARGV[2]), ARGV[6]
+local segment = segments .. key
+
+local content = redis.call('HGETALL', segment)
+local value = redis.call('HGET', index, key)
+local flags, spans, bytes, since, ordinal, tail = 0, 0, 0, now, 0, ''
+if value and #value >= HEAD_BYTES then
+  flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
+  tail = string.sub(value, HEAD_BYTES + 1)
+end
+local function put_head(n, b)
+  if value and #value >= HEAD_BYTES then
+    redis.call('HSET', index, key, struct.pack(HEAD, flags, n, b, since, ordinal) .. tail)
+  end
+end
+
+if #content == 0 then
+  if spans > 0 then
+    redis.call('PEXPIRE', index, ARGV[5])
+    put_head(0, 0)
+    if redis.call('HINCRBY', index, 'n', -1) <= 0 then redis.call('PEXPIRE', index, grace) end
+  end
+  local where, walked = '', {key}
+  while value and #value == 8 do
+    where, value = value, redis.call('HGET', index, value)
+    walked[#walked + 1] = where
+  end
+  if #walked > 2 then -- shorten the path, or a chain that came leaf first costs its length for every stale entry
+    redis.call('HDEL', index, '') -- first, for a full Redis refuses a script whose first write needs memory
+    for i = 1, #walked - 2 do redis.call('HSET', index, walked[i], where) end
+  end
+  if where ~= '' and redis.call('EXISTS', segments .. where) == 0 then where = '' end
+  return {'', spans, where}
+end
+
+-- The id to publish under: the root that arrivals here would join now, parted or not.
+local root = string.sub(key, 1, 8)
+local root_value = #key == 8 and value or redis.call('HGET', index, root)
+local own_root_value = root_value
+while root_value and (#root_value == 8 or #root_value == PARTED_BYTES) do
+  root = string.sub(root_value, -8)
+  root_value = redis.call('HGET', index, root)
+end
+
+local recorded, parts, sound = {}, {}, true
+local held = 0
+for i = 1, #content, 2 do
+  local field, stored = content[i], content[i + 1]
+  if #field == 17 then
+    for at = 19, #stored, 16 do recorded[string.sub(stored, at, at + 15)] = true end
+  elseif #field == 16 then
+    parts[#parts + 1] = i
+    if #stored >= 9 and string.byte(stored) == 1 then
+      local _, count = struct.unpack(PART, stored)
+      held = held + count
+    else
+      sound = false
+    end
+  end
+end
+local fresh, fresh_spans, fresh_bytes = {}, 0, 0
+for _, i in ipairs(parts) do
+  if not recorded[content[i]] then
+    fresh[#fresh + 1] = content[i]
+    if #content[i + 1] >= 9 then
+      local _, count, raw = struct.unpack(PART, content[i + 1])
+      fresh_spans, fresh_bytes = fresh_spans + count, fresh_bytes + raw
+    end
+  end
+end
+redis.call('PEXPIRE', segment, ARGV[4]) -- first, for a full Redis refuses a script whose first write needs memory
+redis.call('PEXPIRE', index, ARGV[5])
+local expired = 0
+if sound and spans > held then
+  expired = spans - held
+  put_head(held, bytes)
+end
+
+if #fresh > 0 then
+  table.sort(fresh)
+  local digests = table.concat(fresh)
+  local id = string.gsub(string.sub(redis.sha1hex(root .. digests), 1, 32), '..',
+    function(hex) return string.char(tonumber(hex, 16)) end)
+  local own = #key == 12 and struct.unpack('>I4', key, 9) or 0
+  local open = own_root_value and #own_root_value >= HEAD_BYTES and struct.unpack('>I4', own_root_value, 16) or 0
+  local rooted = root_value and #root_value >= HEAD_BYTES and string.byte(root_value) % 2 == 1
+  local reason = (own < open and BYTES) or (now >= since + tonumber(ARGV[3]) and AGE) or (rooted and ROOT) or QUIET
+  local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes) .. digests
+  redis.call('HSET', segment, 'f' .. id, record)
+  content[#content + 1] = 'f' .. id
+  content[#content + 1] = record
+end
+content[#content + 1] = expired
+return content
