@@ -87,7 +87,8 @@ class SpanBuffer:
         now_ms = now() if now_ms is None else now_ms
         queues = [self.keys.queue(shard) for shard in self.shards(now_ms)]
         first = scripts.run(self.client, [Command(q, ("ZRANGE", q, 0, 0, "WITHSCORES")) for q in queues])
-        return max([0, *(now_ms - int(float(entry[1])) for entry in first if entry)])
+        deadlines = [flat[1] for flat in map(scripts.flat, first) if flat]
+        return max([0, *(now_ms - int(float(deadline)) for deadline in deadlines)])
 
     def count_outcomes(self, outcomes: Mapping[str, int], *, now_ms: int | None = None) -> None:
         """Add to the durable counters of the day, kept for eight days."""
@@ -104,6 +105,6 @@ class SpanBuffer:
         keys = [self.keys.outcomes(f"{today - timedelta(days=n):%Y%m%d}") for n in range(OUTCOME_DAYS)]
         total: Outcomes = Outcomes()
         for day in scripts.run(self.client, [Command(key, ("HGETALL", key)) for key in keys]):
-            pairs = day.items() if isinstance(day, dict) else zip(day[::2], day[1::2], strict=True)
-            total.update({name.decode(): int(n) for name, n in pairs})
+            words = scripts.flat(day)
+            total.update({name.decode(): int(n) for name, n in zip(words[::2], words[1::2], strict=True)})
         return total

@@ -75,6 +75,17 @@ class Claim:
     lease_us: LeaseUs
     deadline_ms: int
 
+    def to_wire(self) -> list[object]:
+        """A list of plain values for a task message."""
+        return [self.trace.project_id, self.trace.trace_id, self.key, self.shard, self.lease_us, self.deadline_ms]
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[object]) -> Claim:
+        project_id, trace_id, key, shard, lease_us, deadline_ms = msgspec.convert(
+            wire, tuple[int, str, bytes, int, int, int]
+        )
+        return cls(Trace(project_id, trace_id), SegmentKey(key), shard, LeaseUs(lease_us), deadline_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:

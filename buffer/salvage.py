@@ -94,7 +94,7 @@ def _salvage(text: bytes) -> Split:
 
 
 def _structure(text: bytes, start: int) -> Iterator[tuple[int, str]]:
-    """Brackets and commas outside strings. A line break ends a string: JSON allows none inside, so it was not closed."""
+    """Brackets and commas outside strings. A line break ends a string: JSON allows none inside, so it was open."""
     in_string = False
     for token in _TOKEN.finditer(text, start):
         sign = token[0]

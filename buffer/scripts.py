@@ -106,6 +106,13 @@ def _mend(client: Client, failed: Iterable[tuple[Command, Exception]]) -> None:
         raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
 
 
+def flat(reply: Any) -> list[Any]:
+    """Field, value, field, value, ... of a hash or a zset with scores, whichever protocol the client speaks."""
+    if isinstance(reply, dict):
+        reply = list(reply.items())
+    return [word for item in reply for word in (item if isinstance(item, list | tuple) else (item,))]
+
+
 class AppendReply(NamedTuple):
     taken: int
     duplicates: int

@@ -7,7 +7,7 @@ Durations are seconds, sizes are bytes. ``python -m buffer.settings`` prints the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         description="Links and register entries of one trace; beyond, nothing is lost but subtrees may stay apart.",
     )
 
+    queue_type: Literal["quorum", "classic"] = Field(
+        "quorum", description="RabbitMQ: type of every queue that is declared here."
+    )
     flush_limit: int = Field(10_000, gt=0, description="Segments that one `flush_due` claims at the most.")
     flush_chunk: int = Field(100, gt=0, description="Segments that one `flush` task takes.")
     flush_interval: Seconds = Field(1, gt=0, description="How often beat looks for due segments.")
@@ -129,6 +132,11 @@ class Settings(BaseSettings):
     @property
     def segment_ttl_ms(self) -> int:
         return round(self.segment_ttl * 1000)
+
+    @property
+    def task_soft_time_limit(self) -> float:
+        """When a task is told to stop: three quarters of the limit, in seconds."""
+        return 0.75 * self.task_time_limit
 
     @property
     def index_ttl_ms(self) -> int:

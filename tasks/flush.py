@@ -1,0 +1,74 @@
+"""spans.flush_due -> spans.flush -> spans.produce -> spans.cleanup: due segments leave the buffer.
+
+None of these messages matters: a claim whose flush is lost on the way is due again when its lease ends, and what was
+published but not cleaned up is published again under the same flush id. So nothing here asks for redelivery.
+"""
+
+from celery import chain
+from celery.utils.log import get_task_logger
+
+from buffer.model import Claim, Receipt
+from buffer.segment import Segment
+from tasks.app import app, settings, span_buffer
+from tasks.metrics import count, count_outcomes, gauge
+from tasks.patience import patiently
+from tasks.sink import publishing
+
+logger = get_task_logger(__name__)
+
+Wire = list[list[object]]
+
+
+@app.task(name="spans.flush_due")
+def flush_due() -> None:
+    """By beat: claim the due segments of every shard, and hand them on in chunks."""
+    buffer = span_buffer()
+    claims = [claim.to_wire() for claim in buffer.claim()]
+    with app.producer_or_acquire() as producer:
+        for start in range(0, len(claims), settings.flush_chunk):
+            flush.apply_async((claims[start : start + settings.flush_chunk],), producer=producer)
+    gauge("span_buffer.oldest_overdue", buffer.overdue_ms() / 1000, "second")
+
+
+@app.task(name="spans.flush")
+def flush(claims: Wire) -> None:
+    """One chunk: publish, then clean up what was published."""
+    chain(produce.s(claims), cleanup.s()).apply_async()
+
+
+@app.task(name="spans.produce")
+def produce(claims: Wire) -> Wire:
+    """Load, publish confirmed; receipts of what was confirmed. The rest stays, and is due again when its lease ends."""
+    loaded = span_buffer().load([Claim.from_wire(claim) for claim in claims])
+    count_outcomes(loaded.outcomes)
+    count("span_buffer.damaged", loaded.damaged)
+    if loaded.damaged:
+        logger.error("%d flush records have a part that cannot be read. They stay in Redis.", loaded.damaged)
+    return [receipt.to_wire() for receipt in _publish(loaded)]
+
+
+def _publish(segments: list[Segment]) -> list[Receipt]:
+    published: list[Segment] = []
+    try:
+        with publishing() as publish:
+            for segment in segments:
+                for message in segment.messages():
+                    publish(message)
+                published.append(segment)
+    except (Exception, MemoryError) as error:
+        logger.error(
+            "Published %d of %d segments, then: %s. The others stay in the buffer and are tried again.",
+            len(published),
+            len(segments),
+            error,
+        )
+    count("span_buffer.segments_published", len(published))
+    count("span_buffer.spans_published", sum(len(segment.spans) for segment in published))
+    return [segment.receipt for segment in published]
+
+
+@app.task(name="spans.cleanup")
+def cleanup(receipts: Wire) -> None:
+    """Delete what the receipts name; patient, because the price of giving up is a repeat downstream."""
+    if receipts:
+        patiently(lambda: span_buffer().cleanup([Receipt.from_wire(receipt) for receipt in receipts]))
