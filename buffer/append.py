@@ -23,7 +23,7 @@ WAITING, ROOTED, FULL = 0, 1, 2
 
 
 def append(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span], now_ms: int) -> Appended:
-    traces, outcomes = group(spans)
+    traces, outcomes = group(spans, settings.max_span_bytes)
     calls = [(trace, parts) for trace, all_parts in traces.items() for parts in _calls(all_parts)]
     replies = [
         scripts.append_reply(reply)

@@ -6,7 +6,7 @@ ends; one that is alive is left alone. Claiming reads no content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from secrets import randbelow
 
 from buffer import scripts
@@ -25,7 +25,7 @@ def claim(
     asking = list(shards)
     while asking and (room := limit - len(claims)) > 0:
         share = max(1, room // len(asking))
-        asking = asking[:room]
+        asking, rest = asking[:room], asking[room:]
         replies = scripts.run(
             client,
             [
@@ -34,15 +34,16 @@ def claim(
             ],
         )
         taken = {shard: scripts.claim_reply(reply) for shard, reply in zip(asking, replies, strict=True)}
-        claims += (c for shard, entries in taken.items() for c in _claims(shard, entries, lease_us))
-        asking = [shard for shard, entries in taken.items() if len(entries) == share]
+        foreign: list[Command] = []
+        for shard, entries in taken.items():
+            for entry, deadline_ms in entries:
+                try:
+                    claims.append(Claim(*parse_member(entry), shard, lease_us, deadline_ms))
+                except ValueError:  # names no segment, so nothing can be lost with it
+                    foreign.append(Command(keys.claims(shard), ("ZREM", keys.claims(shard), entry)))
+        scripts.run(client, foreign)
+        asking = rest + [shard for shard, entries in taken.items() if len(entries) == share]
     return claims
-
-
-def _claims(shard: int, entries: list[tuple[bytes, int]], lease_us: LeaseUs) -> Iterator[Claim]:
-    for entry, deadline_ms in entries:
-        trace, key = parse_member(entry)
-        yield Claim(trace, key, shard, lease_us, deadline_ms)
 
 
 def former_shards(client: Client, keys: Keys) -> list[int]:

@@ -36,13 +36,13 @@ def pack(parent: SegmentKey, has_root: bool, spans: Sequence[Span], span_ids: by
     content = b"".join([ids.encode(), lengths, *payloads])
     raw_bytes = len(content) - (IDS_BYTES + 4) * len(spans)
     if not hasattr(_zstd, "compressor"):
-        _zstd.compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        _zstd.compressor = zstandard.ZstdCompressor(level=LEVEL)
     blob = HEADER.pack(VERSION, len(spans), raw_bytes) + _zstd.compressor.compress(content)
     return Part(parent, has_root, span_ids, Digest(blake2b(content, digest_size=16).digest()), blob, raw_bytes)
 
 
-def unpack(trace: Trace, blob: bytes) -> list[Span]:
-    """The spans of one part. Raises DamagedPart for bytes that ``pack`` did not make, or that have rotted."""
+def unpack(trace: Trace, digest: Digest, blob: bytes) -> list[Span]:
+    """The spans of one part. Raises DamagedPart for bytes that are not what the digest names."""
     try:
         version, count, raw_bytes = HEADER.unpack_from(blob)
         if version != VERSION:
@@ -53,6 +53,8 @@ def unpack(trace: Trace, blob: bytes) -> list[Span]:
         if zstandard.frame_content_size(blob[HEADER.size :]) != size:
             raise DamagedPart("part and frame differ in size")
         content = _zstd.decompressor.decompress(blob[HEADER.size :], max_output_size=size)
+        if blake2b(content, digest_size=16).digest() != digest:
+            raise DamagedPart("part is not what its digest names")
         lengths = struct.unpack_from(f"<{count}I", content, IDS_BYTES * count)
         ids = content[: IDS_BYTES * count].decode("ascii")
     except (struct.error, zstandard.ZstdError, UnicodeDecodeError) as error:

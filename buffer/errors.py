@@ -14,8 +14,8 @@ class BufferUnavailable(SpanBufferError):
 
 
 class BufferFull(BufferUnavailable):
-    """Redis has reached maxmemory. Nothing was written: flush, then do the same call again."""
+    """Redis has reached maxmemory. What was written is recognised: flush, then do the same call again."""
 
 
 class DamagedPart(SpanBufferError):
-    """A stored part cannot be read. It stays in Redis and is counted; its neighbours are not affected."""
+    """Stored bytes are not what was stored. They stay in Redis and are counted; their neighbours are not affected."""

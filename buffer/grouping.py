@@ -22,27 +22,33 @@ _SPAN_ID = re.compile(r"[0-9a-f]{16}").fullmatch
 _MAX_PROJECT_ID = 2**64
 
 
-def group(spans: Iterable[Span]) -> tuple[dict[Trace, list[Part]], Outcomes]:
-    """The batch as parts by trace, and the spans that cannot be keyed as outcomes."""
+def group(spans: Iterable[Span], max_span_bytes: int) -> tuple[dict[Trace, list[Part]], Outcomes]:
+    """The batch as parts by trace, and the spans that cannot be keyed or published as outcomes."""
     traces: dict[tuple[int, str], list[Span]] = {}
     outcomes: Outcomes = Counter()
     for span in spans:
-        if _ids_are_sound(span):
-            traces.setdefault((span.project_id, span.trace_id), []).append(span)
+        if refusal := _refusal(span, max_span_bytes):
+            outcomes[f"{Outcome.INVALID}.{refusal}"] += 1
         else:
-            outcomes[f"{Outcome.INVALID}.bad_id"] += 1
+            traces.setdefault((span.project_id, span.trace_id), []).append(span)
     return {Trace(*ids): _parts(members) for ids, members in traces.items()}, outcomes
 
 
-def _ids_are_sound(span: Span) -> bool:
-    """The ids become Redis keys: nothing but what the pattern says may pass."""
-    return (
-        _SPAN_ID(span.span_id) is not None
-        and _TRACE_ID(span.trace_id) is not None
-        and 0 <= span.project_id < _MAX_PROJECT_ID
-        and (not span.parent_span_id or _SPAN_ID(span.parent_span_id) is not None)
-        and (not span.segment_id or _SPAN_ID(span.segment_id) is not None)
-    )
+def _refusal(span: Span, max_span_bytes: int) -> str | None:
+    """A reason of ``buffer.invalid.REASONS``. The ids become Redis keys: nothing but what the pattern says may pass."""
+    if not _SPAN_ID(span.span_id):
+        return "bad_span_id"
+    if not _TRACE_ID(span.trace_id):
+        return "bad_trace_id"
+    if not 0 <= span.project_id < _MAX_PROJECT_ID:
+        return "bad_project_id"
+    if span.parent_span_id and not _SPAN_ID(span.parent_span_id):
+        return "bad_parent_span_id"
+    if span.segment_id and not _SPAN_ID(span.segment_id):
+        return "bad_segment_id"
+    if len(span.payload) > max_span_bytes:
+        return "span_too_large"
+    return None if span.payload[:1] == b"{" and span.payload[-1:] == b"}" else "not_an_object"
 
 
 def _parts(spans: Sequence[Span]) -> list[Part]:
@@ -54,7 +60,7 @@ def _parts(spans: Sequence[Span]) -> list[Part]:
 
 
 def _is_root(span: Span) -> bool:
-    return span.is_segment or not span.parent_span_id
+    return span.is_segment or not span.parent_span_id or span.segment_id == span.span_id
 
 
 def _top_most_parents(spans: Sequence[Span]) -> dict[str, str]:

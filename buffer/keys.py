@@ -51,10 +51,10 @@ class Keys:
         return crc32(b"%d:%b" % (trace.project_id, trace.trace_id.encode())) % self.shards
 
     def parse_segment(self, key: bytes) -> tuple[Trace, SegmentKey]:
-        """The reverse of ``segments(trace) + key``, for the sweep."""
+        """The reverse of ``segments(trace) + key``. Raises ValueError for a key that is not one."""
         tag, segment = key[len(self.prefix) + 4 :].split(b"}:", 1)
         project, trace_id = tag.split(b":")
-        return Trace(int(project), trace_id.decode()), SegmentKey(segment)
+        return Trace(*_checked(project, trace_id, segment)), SegmentKey(segment)
 
 
 def member(trace: Trace, key: SegmentKey) -> bytes:
@@ -65,9 +65,13 @@ def member(trace: Trace, key: SegmentKey) -> bytes:
 def parse_member(entry: bytes) -> tuple[Trace, SegmentKey]:
     """The reverse of ``member``. Raises ValueError for an entry that is not one."""
     project, trace_id, key = entry.split(b":", 2)
-    if len(trace_id) != 32 or len(key) not in (8, 12):
-        raise ValueError("not a segment")
-    return Trace(int(project), trace_id.decode()), SegmentKey(key)
+    return Trace(*_checked(project, trace_id, key)), SegmentKey(key)
+
+
+def _checked(project: bytes, trace_id: bytes, key: bytes) -> tuple[int, str]:
+    if not (project.isdigit() and len(bytes.fromhex(trace_id.decode())) == 16 and len(key) in {8, 12}):
+        raise ValueError("names no segment of the buffer")
+    return int(project), trace_id.decode()
 
 
 def segment_id(key: SegmentKey) -> str:

@@ -14,7 +14,7 @@ from buffer.codec import unpack
 from buffer.errors import DamagedPart
 from buffer.keys import Keys, member
 from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span
-from buffer.scripts import Client, Command
+from buffer.scripts import Client, Command, WrongType
 from buffer.segment import Segment
 from buffer.settings import Settings
 
@@ -34,11 +34,18 @@ class Loaded(list[Segment]):
         """Claims whose segment had joined another; that one is queued."""
         self.gone = 0
         """Claims of segments that an earlier flush had emptied."""
+        self.busy = 0
+        """Claims of segments that another flush is publishing: a merge brought them here. Queued until it is done."""
         self.lost_leases = 0
         """Claims that another flush has taken over."""
         self.damaged = 0
-        """Flush records with a part that cannot be read; they stay in Redis."""
+        """Flush records with a part that cannot be read, and foreign fields; they stay in Redis."""
         self.outcomes: Outcomes = Counter()
+
+    def count_empty(self, found: scripts.LoadReply) -> None:
+        self.busy += bool(found.busy_until_ms)
+        self.moved += not found.busy_until_ms and found.left is not None
+        self.gone += found.left is None
 
 
 def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim], now_ms: int) -> Loaded:
@@ -54,6 +61,7 @@ def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim]
                 c.key,
                 now_ms=now_ms,
                 max_age_ms=settings.max_segment_age_ms,
+                lease_us=c.lease_us,
                 segment_ttl_ms=settings.segment_ttl_ms,
                 index_ttl_ms=settings.index_ttl_ms,
                 late_grace_ms=settings.late_grace_ms,
@@ -62,25 +70,17 @@ def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim]
         ],
     )
     given_back: list[Command] = []
-    for claim, reply in zip(ours, map(scripts.load_reply, replies), strict=True):
-        loaded.outcomes[f"{Outcome.EXPIRED}.segment_ttl"] += reply.expired
-        if reply.fields:
-            loaded += _segments(claim, reply, settings, loaded)
+    for claim, reply in zip(ours, replies, strict=True):
+        if isinstance(reply, WrongType):
+            loaded.damaged += 1
+            continue
+        found = scripts.load_reply(reply)
+        loaded.outcomes[f"{Outcome.EXPIRED}.segment_ttl"] += found.expired
+        if found.fields:
+            loaded += _segments(claim, found.fields, settings, loaded)
         else:
-            loaded.moved += reply.moved_to is not None
-            loaded.gone += reply.moved_to is None
-            given_back.append(
-                scripts.cleanup_queue(
-                    keys,
-                    claim.shard,
-                    claim.trace,
-                    claim.key,
-                    claim.lease_us,
-                    left=reply.moved_to,
-                    deadline_ms=now_ms + settings.root_timeout_ms,
-                    ttl_ms=settings.queue_ttl_ms,
-                )
-            )
+            loaded.count_empty(found)
+            given_back.append(_give_back(keys, settings, claim, found, now_ms))
     scripts.run(client, given_back)
     return loaded
 
@@ -93,12 +93,28 @@ def _still_ours(client: Client, keys: Keys, claims: Sequence[Claim]) -> list[Cla
     return [c for c, score in zip(claims, scores, strict=True) if score is not None and int(float(score)) == c.lease_us]
 
 
-def _segments(claim: Claim, reply: scripts.LoadReply, settings: Settings, loaded: Loaded) -> Iterator[Segment]:
-    for record in scripts.records(reply.fields):
+def _give_back(keys: Keys, settings: Settings, claim: Claim, found: scripts.LoadReply, now_ms: int) -> Command:
+    return scripts.cleanup_queue(
+        keys,
+        claim.shard,
+        claim.trace,
+        claim.key,
+        claim.lease_us,
+        left=found.left,
+        deadline_ms=found.busy_until_ms or now_ms + settings.root_timeout_ms,
+        ttl_ms=settings.queue_ttl_ms,
+    )
+
+
+def _segments(claim: Claim, fields: dict[bytes, bytes], settings: Settings, loaded: Loaded) -> Iterator[Segment]:
+    records, foreign = scripts.records(fields)
+    loaded.damaged += foreign
+    for record in records:
         try:
             spans, repeats = _distinct(
-                span for digest in record.digests for span in unpack(claim.trace, reply.fields[digest])
+                span for digest in record.digests for span in unpack(claim.trace, digest, fields[digest])
             )
+            reason = REASONS[record.reason]
         except (DamagedPart, KeyError):
             loaded.damaged += 1
             continue
@@ -108,7 +124,7 @@ def _segments(claim: Claim, reply: scripts.LoadReply, settings: Settings, loaded
             record.segment_id.hex(),
             spans,
             record.flush_id.hex(),
-            REASONS[record.reason],
+            reason,
             record.late,
             Receipt(claim.trace, claim.key, claim.shard, claim.lease_us, record.flush_id),
             settings.max_message_bytes,

@@ -14,7 +14,10 @@ import msgspec
 
 _BLANK: Final = b" \t\r\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_TOKEN: Final = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
+# A line break ends a string: JSON allows none inside, so its quote was not closed.
+# Possessive (`*+`): going back would cost memory on hostile text.
+_TOKEN: Final = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|[\[\]{},]', re.DOTALL)
+_QUOTE: Final = ord('"')
 _OPENER: Final = {"]": "[", "}": "{"}
 _SPLIT_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _SPLIT_ONE: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -74,7 +77,7 @@ def _salvage(text: bytes) -> Split:
     items: list[bytes] = []
     opened: list[str] = []
     waiting = {"[": 0, "{": 0}  # how many of each are in `opened`: asking the list itself would be quadratic
-    begin, last = 1, len(text) - 1
+    begin = 1
     for position, sign in _structure(text, 1):
         if sign == ",":
             if not opened:
@@ -87,20 +90,15 @@ def _salvage(text: bytes) -> Split:
             while (closed := opened.pop()) != _OPENER[sign]:
                 waiting[closed] -= 1
             waiting[closed] -= 1
-        elif sign == "]" and (not opened or position == last):
+        elif sign == "]" and not opened:
             tail = text[begin:position].strip(_BLANK)
-            return Split([*items, tail] if tail or items else [], cut=position < last)
+            return Split([*items, tail] if tail or items else [], cut=position + 1 < len(text))
     return Split(items, cut=True)
 
 
 def _structure(text: bytes, start: int) -> Iterator[tuple[int, str]]:
-    """Brackets and commas outside strings. A line break ends a string: JSON allows none inside, so it was open."""
-    in_string = False
+    """Brackets and commas outside strings."""
     for token in _TOKEN.finditer(text, start):
         sign = token[0]
-        if sign == b'"':
-            in_string = not in_string
-        elif sign == b"\n":
-            in_string = False
-        elif not in_string and len(sign) == 1:
+        if sign[0] != _QUOTE:
             yield token.start(), sign.decode()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import redis
 from redis.cluster import RedisCluster
-from redis.exceptions import MovedError, NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import MovedError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from buffer.errors import BufferFull, BufferUnavailable
 from buffer.keys import Keys, member
@@ -59,7 +59,10 @@ class Command:
 
 
 def run(client: Client, commands: Sequence[Command]) -> list[Any]:
-    """The replies, in order. Raises BufferUnavailable when one may not have been done: doing all again is safe."""
+    """The replies, in order. Raises BufferUnavailable when one may not have been done: doing all again is safe.
+
+    A key that somebody else has put there with another type gives a WrongType in its place, and stops nobody else.
+    """
     replies: list[Any] = [None] * len(commands)
     todo = list(range(len(commands)))
     for _ in range(ATTEMPTS):
@@ -72,12 +75,24 @@ def run(client: Client, commands: Sequence[Command]) -> list[Any]:
         if not todo:
             break
         _mend(client, [(commands[i], replies[i]) for i in todo])
-    for reply in replies:
-        if isinstance(reply, OutOfMemoryError):
-            raise BufferFull("Redis has reached maxmemory and refused to write. Flush, then do it again.") from reply
-        if isinstance(reply, Exception):
-            raise BufferUnavailable(f"Redis refused: {reply}. Nothing is lost; do it again.") from reply
-    return replies
+    return [_checked(reply) for reply in replies]
+
+
+@dataclass(frozen=True, slots=True)
+class WrongType:
+    """The reply of a command that met a key of a foreign type."""
+
+
+def _checked(reply: Any) -> Any:
+    if isinstance(reply, OutOfMemoryError):
+        raise BufferFull(
+            "Redis has reached maxmemory and refused to write. Nothing is lost; flush, then do it again."
+        ) from reply
+    if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
+        return WrongType()
+    if isinstance(reply, Exception):
+        raise BufferUnavailable(f"Redis refused: {reply}. Nothing is lost; do it again.") from reply
+    return reply
 
 
 def _send(client: Client, commands: Sequence[Command]) -> list[Any]:
@@ -158,7 +173,10 @@ def claim_reply(reply: list[Any]) -> list[tuple[bytes, int]]:
 class LoadReply(NamedTuple):
     fields: dict[bytes, bytes]
     expired: int
-    moved_to: SegmentKey | None
+    left: SegmentKey | None
+    """Holds something still, though there is nothing to publish here."""
+    busy_until_ms: int
+    """When another flush, that publishes what is here, has lost its lease; 0 when there is none."""
 
 
 def load(
@@ -171,6 +189,7 @@ def load(
     segment_ttl_ms: int,
     index_ttl_ms: int,
     late_grace_ms: int,
+    lease_us: LeaseUs,
 ) -> Command:
     return Command.evalsha(
         LOAD,
@@ -181,13 +200,15 @@ def load(
         segment_ttl_ms,
         index_ttl_ms,
         late_grace_ms,
+        now_ms * 1000,
+        lease_us,
     )
 
 
 def load_reply(reply: list[Any]) -> LoadReply:
     if reply[0] == b"":
-        return LoadReply({}, reply[1], SegmentKey(reply[2]) if reply[2] else None)
-    return LoadReply(dict(zip(reply[:-1:2], reply[1:-1:2], strict=True)), reply[-1], None)
+        return LoadReply({}, reply[1], SegmentKey(reply[2]) if reply[2] else None, reply[3])
+    return LoadReply(dict(zip(reply[:-1:2], reply[1:-1:2], strict=True)), reply[-1], None, 0)
 
 
 def cleanup_segment(
@@ -234,7 +255,7 @@ def requeue(keys: Keys, shard: int, entry: bytes, *, deadline_ms: int, ttl_ms: i
     return Command.evalsha(REQUEUE, (keys.queue(shard), keys.claims(shard)), entry, deadline_ms, ttl_ms)
 
 
-RECORD_HEADER_BYTES = 18
+RECORD_HEADER_BYTES = 26
 RECORD_MARK = b"f"
 
 
@@ -248,11 +269,14 @@ class Record(NamedTuple):
     digests: list[Digest]
 
 
-def records(fields: dict[bytes, bytes]) -> list[Record]:
-    """The open flush records among a segment's fields."""
-    found = []
+def records(fields: dict[bytes, bytes]) -> tuple[list[Record], int]:
+    """The flush records among a segment's fields, and how many fields are neither record nor part."""
+    found: list[Record] = []
+    foreign = 0
     for field, value in fields.items():
-        if len(field) == 17 and field[:1] == RECORD_MARK:
-            digests = [Digest(value[i : i + 16]) for i in range(RECORD_HEADER_BYTES, len(value), 16)]
+        digests = [Digest(value[i : i + 16]) for i in range(RECORD_HEADER_BYTES, len(value), 16)]
+        if len(field) == 17 and field[:1] == RECORD_MARK and digests and len(digests[-1]) == 16:
             found.append(Record(FlushId(field[1:]), value[:8], value[8], bool(value[9] & 2), digests))
-    return sorted(found)
+        elif len(field) != 16:
+            foreign += 1
+    return sorted(found), foreign

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from buffer.errors import DamagedPart
 from buffer.model import FlushReason, Receipt, Span, Trace
 
 _encode = msgspec.json.Encoder().encode
@@ -40,7 +41,10 @@ class Segment:
         return self.trace.trace_id
 
     def messages(self) -> list[bytes]:
-        """One JSON message; or several of at most ``max_message_bytes``, with ``skip_enrichment`` and numbered ids."""
+        """One JSON message; or several of at most ``max_message_bytes``, with ``skip_enrichment`` and numbered ids.
+
+        Raises DamagedPart for a payload that is not a JSON object.
+        """
         batches = list(self._batches())
         if len(batches) == 1:
             return [self._message(self.flush_id, batches[0], {})]
@@ -62,7 +66,10 @@ class Segment:
         yield batch
 
     def _annotated(self, span: Span) -> bytes:
-        fields = _decode(span.payload)
+        try:
+            fields = _decode(span.payload)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DamagedPart(f"payload of span {span.span_id} is not a JSON object: {error}") from None
         fields["is_segment"] = span.is_segment or span.span_id == self.segment_id
         attributes = fields.get("attributes")
         if not isinstance(attributes, dict):

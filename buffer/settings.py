@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         16 * 2**20, description="A published message is split above this size, each with `skip_enrichment`."
     )
     max_span_bytes: Bytes = Field(2**20, description="A larger span is invalid (`span_too_large`).")
-    max_batch_bytes: Bytes = Field(128 * 2**20, description="A larger ingest message is invalid (`batch_too_large`).")
+    max_batch_bytes: Bytes = Field(32 * 2**20, description="A larger ingest message is invalid (`batch_too_large`).")
     max_batch_spans: int = Field(
         200_000, gt=0, description="Spans of one ingest message beyond this are invalid (`batch_too_large`)."
     )

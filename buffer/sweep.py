@@ -33,7 +33,7 @@ def _idle(client: Client, settings: Settings, segments: list[bytes]) -> Iterator
     for segment, idle_s in zip(
         segments, scripts.run(client, [Command(s, ("OBJECT", "IDLETIME", s)) for s in segments]), strict=True
     ):
-        if idle_s is not None and idle_s >= settings.sweep_idle:
+        if isinstance(idle_s, int) and idle_s >= settings.sweep_idle:
             yield segment
 
 
@@ -42,7 +42,10 @@ def _requeue(
 ) -> int:
     orphans = 0
     for segment in segments:
-        trace, key = keys.parse_segment(segment)
+        try:
+            trace, key = keys.parse_segment(segment)
+        except ValueError:  # somebody else's
+            continue
         entry = member(trace, key)
         zsets = [zset for shard in shards for zset in (keys.queue(shard), keys.claims(shard))]
         own = keys.shard(trace)

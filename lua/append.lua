@@ -87,6 +87,14 @@ local function exists(key)
   if there[key] == nil then there[key] = redis.call('EXISTS', segments .. key) == 1 end
   return there[key]
 end
+local origins = {} -- key -> keys whose content this call is going to move there
+local function holds(key, digest)
+  if redis.call('HEXISTS', segments .. key, digest) == 1 then return true end
+  for _, origin in ipairs(origins[key] or {}) do
+    if redis.call('HEXISTS', segments .. origin, digest) == 1 then return true end
+  end
+  return false
+end
 local function touch(key)
   if not touched[key] then
     touched[key] = true
@@ -141,6 +149,9 @@ local function join(id, base)
   if exists(id) then
     moves[#moves + 1] = {id, base}
     there[id], there[base] = false, true
+    origins[base] = origins[base] or {}
+    table.insert(origins[base], id)
+    for _, origin in ipairs(origins[id] or {}) do table.insert(origins[base], origin) end
   end
   puts[base] = puts[base] or {}
   for _, value in ipairs(puts[id] or {}) do table.insert(puts[base], value) end
@@ -178,16 +189,18 @@ local function delivered(part)
     return true
   end
   local key = get(part.digest)
-  if key == '' then
+  local flushed = key == ''
+  key = key and not flushed and locate(key)
+  if not flushed and not (key and holds(key, part.digest)) then return false end
+  if flushed then
     counts.flushed = counts.flushed + #part.ids
-    return true
-  end
-  key = key and locate(key)
-  if key and redis.call('HEXISTS', segments .. key, part.digest) == 1 then
+  else
     counts.duplicate = counts.duplicate + #part.ids
     touch(key)
-    return true
   end
+  local base = resolve(part.parent) -- the call that crashed may have merged into it, and queued nothing
+  if exists(base) then touch(base) end
+  return true
 end
 
 for _, part in ipairs(parts) do
@@ -205,7 +218,7 @@ for _, part in ipairs(parts) do
       end
     end
     local key, h = room(base, part.bytes)
-    if full and redis.call('HEXISTS', segments .. key, part.digest) == 1 then
+    if full and holds(key, part.digest) then
       counts.duplicate = counts.duplicate + #part.ids
     else
       counts.taken = counts.taken + #part.ids

@@ -11,7 +11,7 @@ local queued = 0
 if ARGV[3] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[5]) -- first, for a full Redis refuses a script whose first write needs memory
   queued = redis.call('ZADD', KEYS[1], 'NX', ARGV[4], ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  redis.call('PEXPIRE', KEYS[1], ARGV[5]) -- again, for before there may have been no queue
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
 end
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])

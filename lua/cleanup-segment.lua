@@ -16,10 +16,21 @@ while value and #value == 8 do
 end
 local segment, field = segments .. key, 'f' .. ARGV[2]
 local record = redis.call('HGET', segment, field)
-if not record then return {0, redis.call('HLEN', segment), key} end
+if not record then
+  local left = redis.call('HLEN', segment)
+  if left == 0 and value and #value >= HEAD_BYTES then -- its TTL ran out after it was published
+    local flags, spans, _, since, ordinal = struct.unpack(HEAD, value)
+    if spans > 0 then
+      redis.call('HDEL', index, '') -- first, for a full Redis refuses a script whose first write needs memory
+      redis.call('HSET', index, key, struct.pack(HEAD, flags, 0, 0, since, ordinal) .. string.sub(value, HEAD_BYTES + 1))
+      if redis.call('HINCRBY', index, 'n', -1) <= 0 then redis.call('PEXPIRE', index, ARGV[4]) end
+    end
+  end
+  return {0, left, key}
+end
 
 local digests = {}
-for at = 19, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
+for at = 27, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
 local flushed = {}
 for from = 1, #digests, 4000 do
   local slice = {unpack(digests, from, math.min(from + 3999, #digests))}
@@ -40,14 +51,13 @@ if value then
   local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
   local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
   local was = spans
-  spans = left > 0 and math.max(spans - published, 1) or 0
+  spans = left > 0 and math.max(spans - published, 0) or 0
   bytes = left > 0 and math.max(bytes - published_bytes, 0) or 0
   if math.floor(flags / LATE) % 2 == 0 and left > 0 then flags = flags + LATE end
   flushed[#flushed + 1] = key
   flushed[#flushed + 1] = struct.pack(HEAD, flags, spans, bytes, tonumber(ARGV[3]), ordinal) .. string.sub(value, HEAD_BYTES + 1)
-  if left == 0 and was > 0 then
-    local live = redis.call('HINCRBY', index, 'n', -1)
-    if live <= 0 then redis.call('PEXPIRE', index, ARGV[4]) end
+  if spans == 0 and was > 0 and redis.call('HINCRBY', index, 'n', -1) <= 0 then
+    redis.call('PEXPIRE', index, ARGV[4])
   end
 end
 for from = 1, #flushed, 4000 do

@@ -4,17 +4,21 @@
 -- KEYS[1]   index     hash    see append.lua
 -- KEYS[2]   segments  prefix  a segment's hash is this and its key
 -- ARGV[1]   segment key   ARGV[2] now ms   ARGV[3] max segment age ms   ARGV[4] segment TTL ms   ARGV[5] index TTL ms
--- ARGV[6]   late grace ms
--- RETURNS   {'', expired spans, key}  nothing is stored here; key, if not '', holds what was moved from here
---           {segment hash as field, value, ..., expired spans}  every open record and every part
+-- ARGV[6]   late grace ms   ARGV[7] now us   ARGV[8] end of this flush's lease us
+-- RETURNS   {'', expired spans, key, 0}  nothing is stored here; key, if not '', holds what was moved from here
+--           {'', 0, key, ms}             all that is stored is being flushed by another until then
+--           {segment hash as field, value, ..., expired spans}  what this flush is to publish, and the parts
 -- COST      O(parts)
 --
--- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, digests (16 each).
--- It is written once and never changes: a flush that is tried again publishes the same content under the same id.
-local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4', '>BI4I4'
+-- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, end of the lease of
+-- the flush that publishes it (us), digests (16 each). But for the lease it never changes: a flush that is tried again
+-- publishes the same content under the same id. A merge can bring a record under a claim that is not its own: the lease
+-- keeps that one from publishing it a second time while the first is at it.
+local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4I8', '>BI4I4'
+local LEASE_AT, DIGESTS_AT = 19, 27
 local AGE, BYTES, ROOT, QUIET = 1, 2, 3, 4
 local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
-local now, grace = tonumber(ARGV[2]), ARGV[6]
+local now, grace, now_us, lease_us = tonumber(ARGV[2]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local segment = segments .. key
 
 local content = redis.call('HGETALL', segment)
@@ -46,7 +50,7 @@ if #content == 0 then
     for i = 1, #walked - 2 do redis.call('HSET', index, walked[i], where) end
   end
   if where ~= '' and redis.call('EXISTS', segments .. where) == 0 then where = '' end
-  return {'', spans, where}
+  return {'', spans, where, 0}
 end
 
 -- The id to publish under: the root that arrivals here would join now, parted or not.
@@ -59,19 +63,36 @@ while root_value and (#root_value == 8 or #root_value == PARTED_BYTES) do
 end
 
 local recorded, parts, sound = {}, {}, true
-local held = 0
+local held, busy_until = 0, 0
+local reply = {}
+local function add(field, stored)
+  reply[#reply + 1] = field
+  reply[#reply + 1] = stored
+end
 for i = 1, #content, 2 do
   local field, stored = content[i], content[i + 1]
-  if #field == 17 then
-    for at = 19, #stored, 16 do recorded[string.sub(stored, at, at + 15)] = true end
+  if #field == 17 and #stored >= DIGESTS_AT + 15 then
+    for at = DIGESTS_AT, #stored, 16 do recorded[string.sub(stored, at, at + 15)] = true end
+    local owner = struct.unpack('>I8', stored, LEASE_AT)
+    if owner ~= lease_us and owner > now_us then
+      busy_until = math.max(busy_until, owner)
+    else
+      stored = string.sub(stored, 1, LEASE_AT - 1) .. struct.pack('>I8', lease_us) .. string.sub(stored, DIGESTS_AT)
+      redis.call('PEXPIRE', segment, ARGV[4]) -- first, for a full Redis refuses a script whose first write needs memory
+      redis.call('HSET', segment, field, stored)
+      add(field, stored)
+    end
   elseif #field == 16 then
     parts[#parts + 1] = i
+    add(field, stored)
     if #stored >= 9 and string.byte(stored) == 1 then
       local _, count = struct.unpack(PART, stored)
       held = held + count
     else
       sound = false
     end
+  else
+    add(field, stored)
   end
 end
 local fresh, fresh_spans, fresh_bytes = {}, 0, 0
@@ -84,7 +105,6 @@ for _, i in ipairs(parts) do
     end
   end
 end
-redis.call('PEXPIRE', segment, ARGV[4]) -- first, for a full Redis refuses a script whose first write needs memory
 redis.call('PEXPIRE', index, ARGV[5])
 local expired = 0
 if sound and spans > held then
@@ -95,16 +115,18 @@ end
 if #fresh > 0 then
   table.sort(fresh)
   local digests = table.concat(fresh)
-  local id = string.gsub(string.sub(redis.sha1hex(root .. digests), 1, 32), '..',
+  redis.call('PEXPIRE', segment, ARGV[4])
+  local id = string.gsub(string.sub(redis.sha1hex(index .. root .. digests), 1, 32), '..',
     function(hex) return string.char(tonumber(hex, 16)) end)
   local own = #key == 12 and struct.unpack('>I4', key, 9) or 0
   local open = own_root_value and #own_root_value >= HEAD_BYTES and struct.unpack('>I4', own_root_value, 16) or 0
   local rooted = root_value and #root_value >= HEAD_BYTES and string.byte(root_value) % 2 == 1
   local reason = (own < open and BYTES) or (now >= since + tonumber(ARGV[3]) and AGE) or (rooted and ROOT) or QUIET
-  local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes) .. digests
+  local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes, lease_us) .. digests
   redis.call('HSET', segment, 'f' .. id, record)
-  content[#content + 1] = 'f' .. id
-  content[#content + 1] = record
+  add('f' .. id, record)
+elseif busy_until > 0 and #reply == 2 * #parts then
+  return {'', 0, key, math.ceil(busy_until / 1000)}
 end
-content[#content + 1] = expired
-return content
+reply[#reply + 1] = expired
+return reply

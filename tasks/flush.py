@@ -7,6 +7,7 @@ published but not cleaned up is published again under the same flush id. So noth
 from celery import chain
 from celery.utils.log import get_task_logger
 
+from buffer.errors import DamagedPart
 from buffer.model import Claim, Receipt
 from buffer.segment import Segment
 from tasks.app import app, settings, span_buffer
@@ -52,7 +53,13 @@ def _publish(segments: list[Segment]) -> list[Receipt]:
     try:
         with publishing() as publish:
             for segment in segments:
-                for message in segment.messages():
+                try:
+                    messages = segment.messages()
+                except DamagedPart as damage:
+                    count("span_buffer.damaged", 1)
+                    logger.error("Segment %s stays in Redis: %s", segment.segment_id, damage)
+                    continue
+                for message in messages:
                     publish(message)
                 published.append(segment)
     except (Exception, MemoryError) as error:
