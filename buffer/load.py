@@ -68,6 +68,7 @@ def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim]
             )
             for c in ours
         ],
+        settings.ack_replicas,  # a record that a failover forgets would let the same spans go under another id
     )
     given_back: list[Command] = []
     for claim, reply in zip(ours, replies, strict=True):

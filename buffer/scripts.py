@@ -7,14 +7,22 @@ A pipeline sends many calls at once, to one Redis or to the nodes of a cluster. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
 
 import redis
-from redis.cluster import RedisCluster
-from redis.exceptions import MovedError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import (
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from buffer.errors import BufferFull, BufferUnavailable
 from buffer.keys import Keys, member
@@ -24,6 +32,7 @@ Client: TypeAlias = "redis.Redis | RedisCluster"
 Argument: TypeAlias = bytes | int | str
 
 ATTEMPTS = 4
+WAIT_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +67,25 @@ class Command:
         return cls(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script)
 
 
-def run(client: Client, commands: Sequence[Command]) -> list[Any]:
-    """The replies, in order. Raises BufferUnavailable when one may not have been done: doing all again is safe.
+def run(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
+    """The replies, in order, when so many replicas have what was written, too.
 
-    A key that somebody else has put there with another type gives a WrongType in its place, and stops nobody else.
+    Raises BufferUnavailable when one may not have been done: doing all again is safe. A key that somebody else has put
+    there with another type gives a WrongType in its place, and stops nobody else.
     """
     replies: list[Any] = [None] * len(commands)
     todo = list(range(len(commands)))
     for _ in range(ATTEMPTS):
         try:
-            for i, reply in zip(todo, _send(client, [commands[i] for i in todo]), strict=True):
+            for i, reply in zip(todo, _send(client, [commands[i] for i in todo], replicas), strict=True):
                 replies[i] = reply
-        except RedisError as error:
+            todo = [i for i in todo if isinstance(replies[i], NoScriptError | MovedError)]
+            if not todo:
+                break
+            _mend(client, [(commands[i], replies[i]) for i in todo])
+        except (RedisError, RedisClusterException) as error:
+            _look_at_cluster_again(client)
             raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
-        todo = [i for i in todo if isinstance(replies[i], NoScriptError | MovedError)]
-        if not todo:
-            break
-        _mend(client, [(commands[i], replies[i]) for i in todo])
     return [_checked(reply) for reply in replies]
 
 
@@ -95,30 +106,51 @@ def _checked(reply: Any) -> Any:
     return reply
 
 
-def _send(client: Client, commands: Sequence[Command]) -> list[Any]:
-    if isinstance(client, RedisCluster):
-        with client.pipeline() as pipe:  # type: ignore[no-untyped-call]
-            for command in commands:  # naming the node saves a COMMAND GETKEYS for every call
-                pipe.execute_command(*command.words, target_nodes=_node(client, command.key))
-            return list(pipe.execute(raise_on_error=False))
-    with client.pipeline(transaction=False) as plain:
+def _send(client: Client, commands: Sequence[Command], replicas: int) -> list[Any]:
+    """In a cluster one pipeline a node, and redirections are seen here: redis-py would follow them without the WAIT."""
+    if not isinstance(client, RedisCluster):
+        return _pipeline(client, commands, replicas)
+    nodes: dict[str, list[int]] = {}
+    clients: dict[str, redis.Redis] = {}
+    for i, command in enumerate(commands):
+        node: ClusterNode = client.get_node_from_key(command.key)  # type: ignore[no-untyped-call]
+        nodes.setdefault(node.name, []).append(i)
+        clients[node.name] = client.get_redis_connection(node)
+    replies: list[Any] = [None] * len(commands)
+    for name, indices in nodes.items():
+        for i, reply in zip(indices, _pipeline(clients[name], [commands[i] for i in indices], replicas), strict=True):
+            replies[i] = reply
+    return replies
+
+
+def _pipeline(client: redis.Redis, commands: Sequence[Command], replicas: int) -> list[Any]:
+    if not commands:
+        return []
+    with client.pipeline(transaction=False) as pipe:
         for command in commands:
-            plain.execute_command(*command.words)  # type: ignore[no-untyped-call]
-        return list(plain.execute(raise_on_error=False))
-
-
-def _node(client: RedisCluster, key: bytes) -> object:
-    return client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+            pipe.execute_command(*command.words)  # type: ignore[no-untyped-call]
+        if replicas:
+            pipe.execute_command("WAIT", replicas, WAIT_MS)  # type: ignore[no-untyped-call]
+        replies = list(pipe.execute(raise_on_error=False))
+    have = replies.pop() if replicas else 0
+    if isinstance(have, Exception) or have < replicas:
+        raise BufferUnavailable(
+            f"Redis has it, but {replicas} replicas have not after {WAIT_MS} ms: {have}. Nothing is lost; do it again."
+        )
+    return replies
 
 
 def _mend(client: Client, failed: Iterable[tuple[Command, Exception]]) -> None:
-    try:
-        if isinstance(client, RedisCluster) and any(isinstance(error, MovedError) for _, error in failed):
+    if any(isinstance(error, MovedError) for _, error in failed):
+        _look_at_cluster_again(client)
+    for script in {command.script for command, _ in failed if command.script}:
+        client.script_load(script.source)
+
+
+def _look_at_cluster_again(client: Client) -> None:
+    if isinstance(client, RedisCluster):
+        with suppress(RedisError, RedisClusterException):
             client.nodes_manager.initialize()
-        for script in {command.script for command, _ in failed if command.script}:
-            client.script_load(script.source)
-    except RedisError as error:
-        raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
 
 
 def flat(reply: Any) -> list[Any]:

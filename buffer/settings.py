@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         300, description="Redis broker: a message not acknowledged for so long is delivered again."
     )
 
+    ack_replicas: int = Field(
+        0, ge=0, description="Replicas that must have the spans (WAIT) before an ingest is acknowledged."
+    )
+
     max_segment_bytes: Bytes = Field(
         10 * 2**20,
         lt=2**32,
