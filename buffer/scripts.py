@@ -287,7 +287,7 @@ def requeue(keys: Keys, shard: int, entry: bytes, *, deadline_ms: int, ttl_ms: i
     return Command.evalsha(REQUEUE, (keys.queue(shard), keys.claims(shard)), entry, deadline_ms, ttl_ms)
 
 
-RECORD_HEADER_BYTES = 26
+RECORD_HEADER_BYTES = 38
 RECORD_MARK = b"f"
 
 

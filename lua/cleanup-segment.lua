@@ -30,7 +30,7 @@ if not record then
 end
 
 local digests = {}
-for at = 27, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
+for at = 39, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
 local flushed = {}
 for from = 1, #digests, 4000 do
   local slice = {unpack(digests, from, math.min(from + 3999, #digests))}

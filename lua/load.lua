@@ -10,16 +10,17 @@
 --           {segment hash as field, value, ..., expired spans}  what this flush is to publish, and the parts
 -- COST      O(parts)
 --
--- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, end of the lease of
--- the flush that publishes it (us), digests (16 each). But for the lease it never changes: a flush that is tried again
--- publishes the same content under the same id. A merge can bring a record under a claim that is not its own: the lease
--- keeps that one from publishing it a second time while the first is at it.
-local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4I8', '>BI4I4'
-local LEASE_AT, DIGESTS_AT = 19, 27
+-- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, owner (20), digests
+-- (16 each). But for the owner it never changes: a flush that is tried again publishes the same content under the same
+-- id. The owner is the claim that publishes it: end of lease in us (8), segment key (12, zeros behind). A merge can
+-- bring a record under another claim, and that one must not publish it a second time while the first is at it.
+local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4c20', '>BI4I4'
+local OWNER_AT, DIGESTS_AT = 19, 39
 local AGE, BYTES, ROOT, QUIET = 1, 2, 3, 4
 local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
 local now, grace, now_us, lease_us = tonumber(ARGV[2]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local segment = segments .. key
+local us = struct.pack('>I8', lease_us) .. key .. string.rep('\0', 12 - #key)
 
 local content = redis.call('HGETALL', segment)
 local value = redis.call('HGET', index, key)
@@ -73,11 +74,11 @@ for i = 1, #content, 2 do
   local field, stored = content[i], content[i + 1]
   if #field == 17 and #stored >= DIGESTS_AT + 15 then
     for at = DIGESTS_AT, #stored, 16 do recorded[string.sub(stored, at, at + 15)] = true end
-    local owner = struct.unpack('>I8', stored, LEASE_AT)
-    if owner ~= lease_us and owner > now_us then
-      busy_until = math.max(busy_until, owner)
+    local owner, lease = string.sub(stored, OWNER_AT, DIGESTS_AT - 1), struct.unpack('>I8', stored, OWNER_AT)
+    if owner ~= us and lease > now_us then
+      busy_until = math.max(busy_until, lease)
     else
-      stored = string.sub(stored, 1, LEASE_AT - 1) .. struct.pack('>I8', lease_us) .. string.sub(stored, DIGESTS_AT)
+      stored = string.sub(stored, 1, OWNER_AT - 1) .. us .. string.sub(stored, DIGESTS_AT)
       redis.call('PEXPIRE', segment, ARGV[4]) -- first, for a full Redis refuses a script whose first write needs memory
       redis.call('HSET', segment, field, stored)
       add(field, stored)
@@ -122,7 +123,7 @@ if #fresh > 0 then
   local open = own_root_value and #own_root_value >= HEAD_BYTES and struct.unpack('>I4', own_root_value, 16) or 0
   local rooted = root_value and #root_value >= HEAD_BYTES and string.byte(root_value) % 2 == 1
   local reason = (own < open and BYTES) or (now >= since + tonumber(ARGV[3]) and AGE) or (rooted and ROOT) or QUIET
-  local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes, lease_us) .. digests
+  local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes, us) .. digests
   redis.call('HSET', segment, 'f' .. id, record)
   add('f' .. id, record)
 elseif busy_until > 0 and #reply == 2 * #parts then
