@@ -95,7 +95,7 @@ class WrongType:
 
 
 def _checked(reply: Any) -> Any:
-    if isinstance(reply, OutOfMemoryError):
+    if isinstance(reply, OutOfMemoryError) or (isinstance(reply, ResponseError) and "-OOM " in str(reply)):
         raise BufferFull(
             "Redis has reached maxmemory and refused to write. Nothing is lost; flush, then do it again."
         ) from reply
@@ -238,9 +238,10 @@ def load(
 
 
 def load_reply(reply: list[Any]) -> LoadReply:
-    if reply[0] == b"":
-        return LoadReply({}, reply[1], SegmentKey(reply[2]) if reply[2] else None, reply[3])
-    return LoadReply(dict(zip(reply[:-1:2], reply[1:-1:2], strict=True)), reply[-1], None, 0)
+    stored, expired, *rest = reply
+    if stored:
+        return LoadReply(dict(zip(rest[::2], rest[1::2], strict=True)), expired, None, 0)
+    return LoadReply({}, expired, SegmentKey(rest[0]) if rest[0] else None, rest[1])
 
 
 def cleanup_segment(

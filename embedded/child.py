@@ -56,6 +56,13 @@ class Child:
         """To the program alone; what it started is its own affair until the group is killed."""
         self._process.send_signal(signum)
 
+    def freeze(self) -> None:
+        """SIGSTOP to the whole group: it holds what it has, and answers nobody."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """True when it has ended; then nothing of its group is left."""
         try:

@@ -176,6 +176,15 @@ class RedisServer:
         self._child = None
         return in_time
 
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open and nobody answers."""
+        if self._child:
+            self._child.freeze()
+
+    def thaw(self) -> None:
+        if self._child:
+            self._child.thaw()
+
     def kill(self) -> None:
         """SIGKILL, as a machine that dies would."""
         if self._child:

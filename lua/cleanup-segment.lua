@@ -47,7 +47,7 @@ for from = 1, #digests, 4000 do
 end
 redis.call('HDEL', segment, field)
 local left = redis.call('HLEN', segment)
-if value then
+if value and #value >= HEAD_BYTES then
   local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
   local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
   local was = spans

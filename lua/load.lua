@@ -5,9 +5,9 @@
 -- KEYS[2]   segments  prefix  a segment's hash is this and its key
 -- ARGV[1]   segment key   ARGV[2] now ms   ARGV[3] max segment age ms   ARGV[4] segment TTL ms   ARGV[5] index TTL ms
 -- ARGV[6]   late grace ms   ARGV[7] now us   ARGV[8] end of this flush's lease us
--- RETURNS   {'', expired spans, key, 0}  nothing is stored here; key, if not '', holds what was moved from here
---           {'', 0, key, ms}             all that is stored is being flushed by another until then
---           {segment hash as field, value, ..., expired spans}  what this flush is to publish, and the parts
+-- RETURNS   {0, expired spans, key, 0}   nothing is stored here; key, if not '', holds what was moved from here
+--           {0, 0, key, ms}              all that is stored is being flushed by another until then
+--           {1, expired spans, field, value, ...}  what this flush is to publish, and the parts
 -- COST      O(parts)
 --
 -- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, owner (20), digests
@@ -51,7 +51,7 @@ if #content == 0 then
     for i = 1, #walked - 2 do redis.call('HSET', index, walked[i], where) end
   end
   if where ~= '' and redis.call('EXISTS', segments .. where) == 0 then where = '' end
-  return {'', spans, where, 0}
+  return {0, spans, where, 0}
 end
 
 -- The id to publish under: the root that arrivals here would join now, parted or not.
@@ -65,7 +65,7 @@ end
 
 local recorded, parts, sound = {}, {}, true
 local held, busy_until = 0, 0
-local reply = {}
+local reply = {1, 0}
 local function add(field, stored)
   reply[#reply + 1] = field
   reply[#reply + 1] = stored
@@ -126,8 +126,8 @@ if #fresh > 0 then
   local record = struct.pack(RECORD, root, reason, flags, fresh_spans, fresh_bytes, us) .. digests
   redis.call('HSET', segment, 'f' .. id, record)
   add('f' .. id, record)
-elseif busy_until > 0 and #reply == 2 * #parts then
-  return {'', 0, key, math.ceil(busy_until / 1000)}
+elseif busy_until > 0 and #reply == 2 + 2 * #parts then
+  return {0, 0, key, math.ceil(busy_until / 1000)}
 end
-reply[#reply + 1] = expired
+reply[2] = expired
 return reply

@@ -104,9 +104,11 @@ class Channel(stock.Channel):
             self._flush_brpop_reauth()
 
     def close(self) -> None:
-        if self._in_poll and self._ask_at is None:  # a message may be on its way: held first, then given back
-            with suppress(Empty, *self.connection_errors):  # kombu's own close stops half-way at a dead server
-                self._brpop_read()
+        # Kombu delivers what is on its way, to nobody if this channel is the last, and stops half-way at a dead server.
+        if self._in_poll and self._ask_at is None:
+            with suppress(*self.connection_errors):
+                if found := self._unpack(self._read(self._in_poll)):
+                    self.qos.restore_by_tag(found[1]["properties"]["delivery_tag"])
         self._in_poll = None
         super().close()
 
@@ -129,7 +131,9 @@ class Channel(stock.Channel):
         server: Any = connection.handshake_metadata or {}
         version: bytes = server.get(b"version", b"0")
         if tuple(map(int, version.split(b".")[:2])) < OLDEST_REDIS:
-            raise VersionMismatch(f"The broker must be Redis 6.2 or newer, spoken to in RESP3: {version!r}")
+            raise VersionMismatch(
+                f"The broker must be Redis 6.2 or newer, spoken to in RESP3; it is {version.decode()}."
+            )
         for command in (("CLIENT", "TRACKING", "ON", "NOLOOP"), ("SCRIPT", "LOAD", _SCRIPT)):
             connection.send_command(*command, check_health=False)
             connection.read_response()

@@ -97,12 +97,12 @@ def dying_after(pipelines: int) -> Iterator[None]:
     """In this block the process dies before it sends one pipeline more than that to Redis."""
     sent, run = 0, scripts.run
 
-    def dying(client: Client, commands: Sequence[Command]) -> list[Any]:
+    def dying(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
         nonlocal sent
         if sent == pipelines:
             raise Died
         sent += 1
-        return run(client, commands)
+        return run(client, commands, replicas)
 
     with MonkeyPatch.context() as patch, suppress(Died):
         patch.setattr(scripts, "run", dying)

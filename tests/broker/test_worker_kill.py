@@ -121,6 +121,7 @@ def test_stopped_in_the_middle(workers: Workers) -> None:
     assert worker.exit_status == 0
     done = workers.done()
     with workers.broker.client() as redis:
+        assert redis.hlen("unacked") == 0
         assert done.total() + redis.llen(QUEUES[0]) + redis.llen(QUEUES[1]) == 40
 
     workers.start()

@@ -35,7 +35,7 @@ app.conf.update(
 )
 
 
-@app.task(name="note")  # type: ignore[untyped-decorator]
+@app.task(name="note")
 def note(number: int, takes_s: float = 0) -> None:
     time.sleep(takes_s)
     file = os.open(os.environ["TEST_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

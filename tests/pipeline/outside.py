@@ -131,5 +131,13 @@ class Pipeline:
             time.sleep(0.05)
 
 
+def once(segments: Sequence[Message]) -> list[Message]:
+    """Without repeats, as a consumer drops them: by flush id. A repeat that differs is a fault."""
+    by_flush: dict[str, Message] = {}
+    for segment in segments:
+        assert by_flush.setdefault(segment["flush_id"], segment) == segment
+    return list(by_flush.values())
+
+
 def span_ids(segments: Sequence[Message]) -> list[str]:
     return sorted(span["span_id"] for segment in segments for span in segment["spans"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
+from msgspec.structs import replace
 
 from buffer import Span
+from buffer.invalid import REASONS
 from buffer.scripts import Client
 from tests.builders import TRACE_ID, chain, grouped, identities, span, span_id, trace_id
 from tests.flow import Flow, keys
@@ -231,30 +235,58 @@ def test_the_same_id_with_other_content_is_kept(store: Client) -> None:
     assert identities(flow.spans) == identities(both)
 
 
+OK = b"{}"
+
+
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "reason"),
     [
-        Span(1, TRACE_ID, "}" * 16),
-        Span(1, TRACE_ID, "00:0" * 4),
-        Span(1, TRACE_ID, "\0" * 16),
-        Span(1, TRACE_ID, span_id("a") + "\n"),
-        Span(1, TRACE_ID, span_id("a").replace("6", "\u0666")),
-        Span(1, TRACE_ID.upper(), span_id("a")),
-        Span(1, TRACE_ID[:-1], span_id("a")),
-        Span(1, "}:" + TRACE_ID[2:], span_id("a")),
-        Span(-1, TRACE_ID, span_id("a")),
-        Span(2**64, TRACE_ID, span_id("a")),
-        Span(1, TRACE_ID, span_id("a"), "{" * 16),
-        Span(1, TRACE_ID, span_id("a"), span_id("b"), False, "xyz"),
+        (Span(1, TRACE_ID, "}" * 16, payload=OK), "bad_span_id"),
+        (Span(1, TRACE_ID, "00:0" * 4, payload=OK), "bad_span_id"),
+        (Span(1, TRACE_ID, "\0" * 16, payload=OK), "bad_span_id"),
+        (Span(1, TRACE_ID, span_id("a") + "\n", payload=OK), "bad_span_id"),
+        (Span(1, TRACE_ID, span_id("a").replace("6", "\u0666"), payload=OK), "bad_span_id"),
+        (Span(1, TRACE_ID.upper(), span_id("a"), payload=OK), "bad_trace_id"),
+        (Span(1, TRACE_ID[:-1], span_id("a"), payload=OK), "bad_trace_id"),
+        (Span(1, "}:" + TRACE_ID[2:], span_id("a"), payload=OK), "bad_trace_id"),
+        (Span(-1, TRACE_ID, span_id("a"), payload=OK), "bad_project_id"),
+        (Span(2**64, TRACE_ID, span_id("a"), payload=OK), "bad_project_id"),
+        (Span(1, TRACE_ID, span_id("a"), "{" * 16, payload=OK), "bad_parent_span_id"),
+        (Span(1, TRACE_ID, span_id("a"), span_id("b"), False, "xyz", payload=OK), "bad_segment_id"),
+        (Span(1, TRACE_ID, span_id("a")), "not_an_object"),
+        (Span(1, TRACE_ID, span_id("a"), payload=b"[]"), "not_an_object"),
+        (span("a", size=2**20 + 1), "span_too_large"),
     ],
 )
-def test_an_id_that_cannot_be_a_key_is_an_outcome_and_its_neighbours_go_in(redis_client: Client, bad: Span) -> None:
+def test_a_span_that_cannot_be_kept_is_an_outcome_and_its_neighbours_go_in(
+    redis_client: Client, bad: Span, reason: str
+) -> None:
     flow = Flow(redis_client)
 
     appended = flow.append(bad, span("ok"))
 
-    assert appended.outcomes == {"invalid.bad_id": 1}
+    assert appended.outcomes == {f"invalid.{reason}": 1}
+    assert reason in REASONS
     assert grouped(flow.drain()) == {"ok": {"ok"}}
+
+
+def test_a_span_that_names_itself_as_its_segment_is_a_root(store: Client) -> None:
+    flow = Flow(store, root_timeout=10, timeout=60)
+    flow.append(span("a", "elsewhere", segment="a"), span("b", "a"))
+
+    flow.wait(10)
+
+    assert grouped(flow.flush()) == {"a": {"a", "b"}}
+
+
+def test_a_segment_id_that_names_a_child_leads_where_that_one_went(store: Client) -> None:
+    """Not what a sender should do. Whatever the order, one answer."""
+    sent = [span("s", "r"), span("x", "q", segment="s"), span("r")]
+    for number, order in enumerate(permutations(sent)):
+        flow = Flow(store)
+        for each in order:
+            flow.append(replace(each, trace_id=trace_id(number)))
+        assert grouped(flow.drain()) == {"r": {"r", "s", "x"}}
 
 
 def test_parents_in_a_circle_over_two_batches_end_up_somewhere(store: Client) -> None:

@@ -67,7 +67,6 @@ def test_an_overflow_segment_without_entry_is_found(store: Client) -> None:
     assert grouped(flow.drain()) == {"a": {"a", "b"}}
 
 
-@pytest.mark.xfail(strict=True, reason="a foreign key that matches the pattern stops the sweep")
 @pytest.mark.parametrize("foreign", [b"span-buf:s:junk", b"span-buf:s:{x:y}:zz", b"span-buf:s:{1:2:3}:zz"])
 def test_a_foreign_key_does_not_stop_the_sweep(redis_client: Client, foreign: bytes) -> None:
     flow = Flow(redis_client, sweep_idle=0)
