@@ -19,6 +19,7 @@ broker_transport_options = (
     else {
         "visibility_timeout": _settings.visibility_timeout,
         "unacked_restore_throttle": 1,  # the default looks for unacknowledged messages only every 100 s
+        "unacked_mutex_expire": 10,  # the default keeps messages of a worker killed while restoring for 5 minutes
         "priority_steps": [0],
         "socket_timeout": 30,  # kombu has none, and a frozen broker would block for ever
         "socket_connect_timeout": 5,
@@ -48,7 +49,11 @@ task_queues = [
     Queue(name, Exchange(name), name, queue_arguments=_arguments) for name in ("spans.ingest", "spans.flush")
 ]
 task_default_queue = "spans.flush"
-task_routes = {"spans.ingest": {"queue": "spans.ingest"}, "spans.*": {"queue": "spans.flush"}}
+task_routes = {
+    "spans.ingest": {"queue": "spans.ingest"},
+    "spans.probe": {"queue": "spans.ingest"},
+    "spans.*": {"queue": "spans.flush"},
+}
 
 # An entry expires before the next but one is sent, so a worker that was away does not find a heap of them.
 beat_schedule = {

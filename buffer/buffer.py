@@ -13,9 +13,12 @@ from buffer import scripts
 from buffer.append import append
 from buffer.claim import claim, former_shards
 from buffer.cleanup import cleanup
+from buffer.deliveries import count_delivery, forget_deliveries
 from buffer.errors import SettingsError
 from buffer.keys import Keys
+from buffer.lag import lag_ms, probe_seen
 from buffer.load import Loaded, load
+from buffer.memory import memory_used, refuse_eviction
 from buffer.model import Appended, Claim, Cleaned, Outcomes, Receipt, Span, Swept
 from buffer.scripts import Client, Command
 from buffer.settings import Settings
@@ -45,13 +48,15 @@ class SpanBuffer:
         """Put spans into their segments. When it returns they are stored and queued; when it raises, call it again."""
         return append(self.client, self.keys, self.settings, spans, now() if now_ms is None else now_ms)
 
-    def claim(self, *, now_ms: int | None = None, limit: int | None = None) -> list[Claim]:
-        """Take due segments of every shard, each for one lease."""
+    def claim(self, *, now_ms: int | None = None, limit: int | None = None, lag_ms: int = 0) -> list[Claim]:
+        """Take due segments of every shard, each for one lease. Due is what was due ``lag_ms`` ago."""
         now_ms = now() if now_ms is None else now_ms
         shards = self.shards(now_ms)
         first = now_ms // 1000 % len(shards)  # no shard is always last
         limit = self.settings.flush_limit if limit is None else limit
-        return claim(self.client, self.keys, self.settings, shards[first:] + shards[:first], now_ms, limit)
+        return claim(
+            self.client, self.keys, self.settings, shards[first:] + shards[:first], now_ms, now_ms - lag_ms, limit
+        )
 
     def load(self, claims: Sequence[Claim], *, now_ms: int | None = None) -> Loaded:
         """Read claimed segments as they will be published; ``now_ms`` is the time of the claim when not given."""
@@ -75,6 +80,30 @@ class SpanBuffer:
             self._former_shards = former_shards(self.client, self.keys)
             self._former_shards_at_ms = now_ms
         return [*range(self.keys.shards), *self._former_shards]
+
+    def lag_ms(self, *, now_ms: int) -> tuple[int, bool]:
+        """How far the intake is behind, and whether the caller should send a probe with ``now_ms`` through it."""
+        return lag_ms(self.client, self.keys, self.settings, now_ms)
+
+    def probe_seen(self, sent_ms: int, *, now_ms: int | None = None) -> None:
+        """A probe has come through the intake."""
+        probe_seen(self.client, self.keys, self.settings, sent_ms, now() if now_ms is None else now_ms)
+
+    def count_delivery(self, message_id: str) -> int:
+        """Deliveries of an ingest message after the first, this one included."""
+        return count_delivery(self.client, self.keys, self.settings, message_id)
+
+    def forget_deliveries(self, message_id: str) -> None:
+        """It was handed back for a reason that is not its own."""
+        forget_deliveries(self.client, self.keys, message_id)
+
+    def memory_used(self) -> float:
+        """Share of ``maxmemory`` in use on the fullest node; 0 where there is no limit."""
+        return memory_used(self.client)
+
+    def refuse_eviction(self) -> None:
+        """Raises SettingsError when Redis may evict keys."""
+        refuse_eviction(self.client)
 
     def depth(self, *, now_ms: int | None = None) -> int:
         """Segments that are queued or claimed."""

@@ -6,7 +6,7 @@ ends; one that is alive is left alone. Claiming reads no content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from secrets import randbelow
 
 from buffer import scripts
@@ -17,33 +17,55 @@ from buffer.settings import MAX_SHARDS, Settings
 
 
 def claim(
-    client: Client, keys: Keys, settings: Settings, shards: Iterable[int], now_ms: int, limit: int
+    client: Client, keys: Keys, settings: Settings, shards: Iterable[int], now_ms: int, due_ms: int, limit: int
 ) -> list[Claim]:
-    """At most ``limit`` claims, spread over the shards, so that one shard's backlog cannot starve the others."""
-    lease_us = LeaseUs((now_ms + settings.lease_ms) * 1000 + randbelow(1000))
+    """At most ``limit`` claims, spread over the shards, so that one shard's backlog cannot starve the others.
+
+    Due is what was due at ``due_ms``; leases are compared with ``now_ms``.
+    """
+    drawn = randbelow(1000)
     claims: list[Claim] = []
     asking = list(shards)
     while asking and (room := limit - len(claims)) > 0:
         share = max(1, room // len(asking))
         asking, rest = asking[:room], asking[room:]
+        leases = {shard: _lease(settings, now_ms, drawn + shard) for shard in asking}
         replies = scripts.run(
             client,
             [
-                scripts.claim(keys, shard, now_ms=now_ms, lease_us=lease_us, limit=share, ttl_ms=settings.queue_ttl_ms)
-                for shard in asking
+                scripts.claim(
+                    keys,
+                    shard,
+                    due_ms=due_ms,
+                    now_ms=now_ms,
+                    lease_us=lease_us,
+                    limit=share,
+                    ttl_ms=settings.queue_ttl_ms,
+                )
+                for shard, lease_us in leases.items()
             ],
         )
-        taken = {shard: scripts.claim_reply(reply) for shard, reply in zip(asking, replies, strict=True)}
-        foreign: list[Command] = []
-        for shard, entries in taken.items():
-            for entry, deadline_ms in entries:
-                try:
-                    claims.append(Claim(*parse_member(entry), shard, lease_us, deadline_ms))
-                except ValueError:  # names no segment, so nothing can be lost with it
-                    foreign.append(Command(keys.claims(shard), ("ZREM", keys.claims(shard), entry)))
-        scripts.run(client, foreign)
-        asking = rest + [shard for shard, entries in taken.items() if len(entries) == share]
+        taken = dict(zip(leases.items(), map(scripts.claim_reply, replies), strict=True))
+        for (shard, lease_us), entries in taken.items():
+            claims += _claims(client, keys, shard, lease_us, entries)
+        asking = rest + [shard for (shard, _), entries in taken.items() if len(entries) == share]
     return claims
+
+
+def _lease(settings: Settings, now_ms: int, drawn: int) -> LeaseUs:
+    """Differs between the shards of one call: a segment may be queued in two while the shard count changes."""
+    return LeaseUs((now_ms + settings.lease_ms) * 1000 + drawn % 1000)
+
+
+def _claims(
+    client: Client, keys: Keys, shard: int, lease_us: LeaseUs, entries: list[tuple[bytes, int]]
+) -> Iterator[Claim]:
+    for entry, deadline_ms in entries:
+        try:
+            yield Claim(*parse_member(entry), shard, lease_us, deadline_ms)
+        except ValueError:  # names no segment, so nothing can be lost with it
+            zset = keys.claims(shard)
+            scripts.run(client, [Command(zset, ("ZREM", zset, entry))])
 
 
 def former_shards(client: Client, keys: Keys) -> list[int]:

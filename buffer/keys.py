@@ -10,6 +10,8 @@ slot of the shard. Ids in keys are checked before they come here: decimal digits
 | span-buf:q:{SHARD}               | zset | due queue: member -> deadline in ms                    | queue      |
 | span-buf:c:{SHARD}               | zset | claims: member -> end of lease in us                   | queue      |
 | span-buf:o:DAY                   | hash | outcomes of one UTC day: category.reason -> spans      | eight days |
+| span-buf:p                       | hash | the lag probe: sent, seen, lag, in ms                  | queue      |
+| span-buf:d:DIGEST                | int  | deliveries of one ingest message after the first       | late_grace |
 """
 
 from __future__ import annotations
@@ -45,6 +47,12 @@ class Keys:
 
     def outcomes(self, day: str) -> bytes:
         return b"%b:o:%b" % (self.prefix, day.encode())
+
+    def probe(self) -> bytes:
+        return b"%b:p" % self.prefix
+
+    def deliveries(self, message: str) -> bytes:
+        return b"%b:d:%b" % (self.prefix, message.encode())
 
     def shard(self, trace: Trace) -> int:
         """Stable across processes and releases: entries of live segments depend on it."""

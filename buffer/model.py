@@ -125,6 +125,8 @@ class Outcome(StrEnum):
     """Refused at the door; see ``buffer.decode.REASONS``."""
     DUPLICATE = "duplicate"
     """A byte-identical repeat; one copy is, or was, published."""
+    SET_ASIDE = "set_aside"
+    """In a batch that killed its worker again and again; kept in the queue ``spans.set-aside``."""
     EXPIRED = "expired"
     """Reached its TTL before any flush could publish it."""
 

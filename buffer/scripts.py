@@ -192,9 +192,9 @@ def append_reply(reply: list[Any]) -> AppendReply:
     return AppendReply._make([*reply[:6], list(zip(reply[6::3], reply[7::3], reply[8::3], strict=True))])
 
 
-def claim(keys: Keys, shard: int, *, now_ms: int, lease_us: int, limit: int, ttl_ms: int) -> Command:
+def claim(keys: Keys, shard: int, *, due_ms: int, now_ms: int, lease_us: int, limit: int, ttl_ms: int) -> Command:
     zsets = (keys.queue(shard), keys.claims(shard))
-    return Command.evalsha(CLAIM, zsets, now_ms, now_ms * 1000, lease_us, limit, ttl_ms)
+    return Command.evalsha(CLAIM, zsets, due_ms, now_ms * 1000, lease_us, limit, ttl_ms)
 
 
 def claim_reply(reply: list[Any]) -> list[tuple[bytes, int]]:

@@ -18,7 +18,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
-MAX_SHARDS = 1024
+MAX_SHARDS = 1000
 
 
 class Settings(BaseSettings):
@@ -91,6 +91,17 @@ class Settings(BaseSettings):
 
     queue_type: Literal["quorum", "classic"] = Field(
         "quorum", description="RabbitMQ: type of every queue that is declared here."
+    )
+    max_memory_used: float = Field(
+        0.8, gt=0, lt=1, description="Share of a node's `maxmemory` above which workers stop taking ingest messages."
+    )
+    max_queued_messages: int = Field(
+        100_000,
+        gt=0,
+        description="Messages in `buffered-segments` above which nothing is flushed until some are taken.",
+    )
+    max_deliveries: int = Field(
+        5, gt=0, description="An ingest message that was delivered again more often is set aside (outcome `set_aside`)."
     )
     flush_limit: int = Field(10_000, gt=0, description="Segments that one `flush_due` claims at the most.")
     flush_chunk: int = Field(100, gt=0, description="Segments that one `flush` task takes.")

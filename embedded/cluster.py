@@ -1,10 +1,10 @@
-"""A Redis Cluster on this machine: masters that share the slots evenly.
+"""A Redis Cluster on this machine: masters that share the slots evenly, each with as many replicas as asked for.
 
 Nothing in the embedded pipeline needs it; tests and proofs run the buffer's contract on it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,13 +13,19 @@ import redis
 
 from embedded.redis import START_S, RedisFailed, RedisServer
 
+REPLICATING = {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}
+"""A replica that comes back is whole again at once: the default waits five seconds for others to join in."""
+
 
 class RedisClusterServers:
-    """A cluster of masters that share the slots evenly."""
+    """``nodes`` are the masters of the first day, then their replicas; who is master later, the cluster decides."""
 
-    def __init__(self, directory: Path, *, masters: int = 3) -> None:
-        options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
-        self.nodes = [RedisServer(directory / f"node-{n}", options=options) for n in range(masters)]
+    def __init__(
+        self, directory: Path, *, masters: int = 3, replicas: int = 0, options: Mapping[str, str] | None = None
+    ) -> None:
+        every = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", **REPLICATING, **(options or {})}
+        self.nodes = [RedisServer(directory / f"node-{n}", options=every) for n in range(masters * (1 + replicas))]
+        self._masters = masters
 
     @property
     def url(self) -> str:
@@ -33,12 +39,14 @@ class RedisClusterServers:
             node.start()
         self._assign_slots()
         self._introduce()
-        _wait_until(self._agreed, "The Redis cluster's nodes did not agree in time.")
+        wait_until(self.whole, "The Redis cluster's nodes did not agree in time.")
+        self._replicate()
+        wait_until(self.whole, "The Redis cluster's replicas were not in sync in time.")
         return self
 
     def _assign_slots(self) -> None:
-        share = -(-16384 // len(self.nodes))
-        for epoch, node in enumerate(self.nodes, start=1):
+        share = -(-16384 // self._masters)
+        for epoch, node in enumerate(self.nodes[: self._masters], start=1):
             slots = range((epoch - 1) * share, min(epoch * share, 16384))
             with node.client() as client:
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
@@ -49,13 +57,38 @@ class RedisClusterServers:
             for node in self.nodes[1:]:
                 client.execute_command("CLUSTER MEET", "127.0.0.1", node.port)
 
-    def _agreed(self) -> bool:
-        for node in self.nodes:
+    def _replicate(self) -> None:
+        for n, node in enumerate(self.nodes[self._masters :]):
+            with self.nodes[n % self._masters].client() as master:
+                name = master.execute_command("CLUSTER MYID")
             with node.client() as client:
-                state = client.execute_command("CLUSTER INFO")
-            if state["cluster_state"] != "ok" or int(state["cluster_known_nodes"]) != len(self.nodes):
-                return False
-        return True
+                client.execute_command("CLUSTER REPLICATE", name)
+
+    def whole(self) -> bool:
+        """Every node is up, agrees on the slots, and is one of so many masters or in sync with one."""
+        try:
+            return len(self.primaries()) >= self._masters and all(self._is_well(node) for node in self.nodes)
+        except redis.RedisError:
+            return False
+
+    def _is_well(self, node: RedisServer) -> bool:
+        with node.client() as client:
+            state = client.execute_command("CLUSTER INFO")
+            agreed = state["cluster_state"] == "ok" and int(state["cluster_known_nodes"]) == len(self.nodes)
+            replication = client.info("replication")
+        return agreed and replication.get("master_link_status", "up") == "up"
+
+    def primaries(self) -> list[RedisServer]:
+        """The running nodes that call themselves master."""
+        return [node for node in self.nodes if node.running() and self._is_master(node)]
+
+    def _is_master(self, node: RedisServer) -> bool:
+        with node.client() as client:
+            return bool(client.info("replication")["role"] == "master")
+
+    def rejoin(self, node: RedisServer) -> None:
+        """A node that was killed comes back; it finds its new master by itself."""
+        node.start()
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -74,8 +107,8 @@ class RedisClusterServers:
         self.stop()
 
 
-def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
-    until = time.monotonic() + START_S
+def wait_until(condition: Callable[[], bool], otherwise: str, patience_s: float = START_S) -> None:
+    until = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > until:
             raise RedisFailed(otherwise)

@@ -124,17 +124,15 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         for _ in range(20):
             try:
-                return self._start_on(self._port or _free_port())
+                return self._start_on(self._port or free_port())
             except _PortTaken:
                 if self._port is not None:
                     raise
         raise RedisFailed(f"No free port found for Redis in {_PORTS.start}..{_PORTS.stop}.")
 
     def _start_on(self, port: int) -> Self:
-        options = {**self._options, "port": str(port), "dir": str(self.directory.absolute())}
-        argv = [word for name, value in options.items() for word in (f"--{name}", value)]
         log_start = len(self.said())
-        self._child = Child([server_program(), *argv], log=self.log, cwd=self.directory)
+        self._child = Child([server_program(), *self._arguments(port)], log=self.log, cwd=self.directory)
         try:
             self._wait_ready(port, log_start)
         except BaseException:
@@ -142,6 +140,10 @@ class RedisServer:
             raise
         self._port = port
         return self
+
+    def _arguments(self, port: int) -> list[str]:
+        options = {**self._options, "port": str(port), "dir": str(self.directory.absolute())}
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
 
     def _wait_ready(self, port: int, log_start: int) -> None:
         with redis.Redis(port=port, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
@@ -204,7 +206,7 @@ class RedisServer:
         self.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for port in random.sample(_PORTS, 100):
         if _bindable(port) and _bindable(port + 10_000):
             return port

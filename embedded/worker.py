@@ -1,4 +1,4 @@
-"""One Celery worker with beat inside, as the processes of one group.
+"""One Celery worker as the processes of one group, with beat inside or apart.
 
 On a span's way it runs every task. It may be killed at any instant: what it had not acknowledged comes back.
 Beat keeps no schedule file: every entry is a matter of seconds, and a file cut short by SIGKILL is refused.
@@ -16,6 +16,8 @@ from embedded.child import Child
 
 _ROOT = Path(__file__).parents[1]  # the tasks are importable from here, installed or not
 _START_S = 60.0
+_CELERY = [sys.executable, "-m", "celery", "-A", "tasks"]
+_SCHEDULER = "--scheduler=celery.beat:Scheduler"
 
 
 class WorkerFailed(RuntimeError):
@@ -30,11 +32,14 @@ class Worker:
         *,
         children: int = 2,
         include: str = "embedded.quiet",
+        beat: bool = True,
     ) -> None:
-        """`include`: a module that the worker loads beside the tasks."""
+        """`include`: a module that the worker loads beside the tasks. `beat`: inside it, or elsewhere (`Beat`)."""
         self.directory = directory
         self._environment = dict(environment)
         self._options = [f"--concurrency={children}", f"--include={include}"]
+        if beat:
+            self._options += ["--beat", _SCHEDULER]
         self._child: Child | None = None
         self._log_start = 0
 
@@ -66,7 +71,7 @@ class Worker:
         self.kill()  # what is left of one that ended by itself
         self.directory.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._child = Child(self._argv(), log=self.log, cwd=self.directory, env=self._env())
+        self._child = Child(self._argv(), log=self.log, cwd=self.directory, env=_with_path(self._environment))
 
     def ready(self) -> bool:
         return b" ready." in self.said()
@@ -87,14 +92,43 @@ class Worker:
     def _argv(self) -> list[str]:
         # A name of its own for every start: a successor must not be taken for the one that was killed.
         name = f"spans-{secrets.token_hex(4)}@%h"
-        celery = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--beat"]
         said = ["--loglevel=INFO", "--without-gossip", "--without-mingle", "-n", name]
-        return [*celery, "--scheduler=celery.beat:Scheduler", *said, *self._options]
-
-    def _env(self) -> dict[str, str]:
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-        return {**os.environ, "PYTHONPATH": path, **self._environment}
+        return [*_CELERY, "worker", *said, *self._options]
 
     def said(self) -> bytes:
         """Since its last start."""
         return self.log.read_bytes()[self._log_start :] if self.log.exists() else b""
+
+
+class Beat:
+    """A beat of its own. Several at once are harmless: claims are atomic, so nothing is flushed twice."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self.directory = directory
+        self._environment = dict(environment)
+        self._child: Child | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "beat.log"
+
+    def running(self) -> bool:
+        return self._child is not None and self._child.exit_status is None
+
+    def launch(self) -> None:
+        """Starts it and does not wait."""
+        self.kill()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # No file of its process id: one that is left by SIGKILL keeps the next from starting.
+        argv = [*_CELERY, "beat", _SCHEDULER, "--loglevel=WARNING", "--pidfile="]
+        self._child = Child(argv, log=self.log, cwd=self.directory, env=_with_path(self._environment))
+
+    def kill(self) -> None:
+        if self._child:
+            self._child.kill()
+            self._child = None
+
+
+def _with_path(environment: Mapping[str, str]) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **environment}

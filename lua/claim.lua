@@ -3,7 +3,8 @@
 -- SLOT:     {SHARD}
 -- KEYS[1]   queue   zset  member -> deadline ms
 -- KEYS[2]   claims  zset  member -> end of lease us
--- ARGV[1]   now ms   ARGV[2] now us   ARGV[3] end of the new lease us   ARGV[4] limit   ARGV[5] TTL ms
+-- ARGV[1]   due by ms: now, or behind it by the lag of the ingest queue
+-- ARGV[2]   now us   ARGV[3] end of the new lease us   ARGV[4] limit   ARGV[5] TTL ms
 -- RETURNS   {member, deadline ms, member, deadline ms, ...}; the deadline of a lapsed claim is its old lease's end
 -- COST      O(limit * log entries)
 local queue, claims, lease, limit = KEYS[1], KEYS[2], ARGV[3], tonumber(ARGV[4])

@@ -7,13 +7,15 @@ published but not cleaned up is published again under the same flush id. So noth
 from celery import chain
 from celery.utils.log import get_task_logger
 
+from buffer.buffer import now
 from buffer.errors import DamagedPart
 from buffer.model import Claim, Receipt
 from buffer.segment import Segment
 from tasks.app import app, settings, span_buffer
 from tasks.metrics import count, count_outcomes, gauge
 from tasks.patience import patiently
-from tasks.sink import publishing
+from tasks.probe import probe
+from tasks.sink import publishing, room_downstream
 
 logger = get_task_logger(__name__)
 
@@ -24,11 +26,17 @@ Wire = list[list[object]]
 def flush_due() -> None:
     """By beat: claim the due segments of every shard, and hand them on in chunks."""
     buffer = span_buffer()
-    claims = [claim.to_wire() for claim in buffer.claim()]
+    now_ms = now()
+    lag_ms, probe_due = buffer.lag_ms(now_ms=now_ms)
+    if probe_due:
+        probe.apply_async((now_ms,))
+    limit = min(settings.flush_limit, room_downstream())
+    claims = [claim.to_wire() for claim in buffer.claim(now_ms=now_ms, limit=limit, lag_ms=lag_ms)] if limit > 0 else []
     with app.producer_or_acquire() as producer:
         for start in range(0, len(claims), settings.flush_chunk):
             flush.apply_async((claims[start : start + settings.flush_chunk],), producer=producer)
     gauge("span_buffer.oldest_overdue", buffer.overdue_ms() / 1000, "second")
+    gauge("span_buffer.ingest_lag", lag_ms / 1000, "second")
 
 
 @app.task(name="spans.flush")

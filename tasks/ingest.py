@@ -4,28 +4,62 @@ Bad spans become outcomes and the rest of the batch goes in. Whatever goes wrong
 queue: nothing that a task raises is ever delivered again.
 """
 
+from contextlib import suppress
+from time import sleep
 from typing import Any
 
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
 
 from buffer.decode import Decoded, decode
+from buffer.errors import BufferUnavailable
 from buffer.model import Outcome, Outcomes
 from tasks.app import app, settings, span_buffer
 from tasks.metrics import count, count_outcomes
 from tasks.patience import patiently
+from tasks.set_aside import set_aside_queue
 
 logger = get_task_logger(__name__)
 
+PAUSE_S = 1.0
+"""Before a message is handed back, so that it does not turn in a circle."""
 
-@app.task(name="spans.ingest", typing=False)
-def ingest(*args: object, **kwargs: object) -> None:
+
+@app.task(name="spans.ingest", bind=True, typing=False)
+def ingest(self: Any, *args: object, **kwargs: object) -> None:
     """``args``: one batch, a list of span objects or bytes with a JSON array or one JSON object a line."""
     try:
-        _ingest(_decoded(args, kwargs))
+        if self.request.delivery_info.get("redelivered") and _is_poison(self.request.id):
+            _set_aside(self.request.id, args, kwargs)
+        else:
+            _ingest(_decoded(args, kwargs))
+    except BufferUnavailable as error:
+        with suppress(BufferUnavailable):
+            span_buffer().forget_deliveries(self.request.id)
+        raise _handed_back(error) from error
     except (Exception, MemoryError) as error:  # a MemoryError that leaves a task stops the whole worker
-        logger.error("Batch not acknowledged, it will be delivered again: %s", error)
-        raise Reject(error, requeue=True) from error
+        raise _handed_back(error) from error
+
+
+def _handed_back(error: BaseException) -> Reject:
+    logger.error("Batch not acknowledged, it will be delivered again: %s", error)
+    sleep(PAUSE_S)
+    return Reject(error, requeue=True)
+
+
+def _is_poison(task_id: str) -> bool:
+    """The broker has delivered it before, so a worker died with it or handed it back: how often?"""
+    return patiently(lambda: span_buffer().count_delivery(task_id)) > settings.max_deliveries
+
+
+def _set_aside(task_id: str, args: tuple[object, ...], kwargs: dict[str, Any]) -> None:
+    """Whatever is in it, it must not be decoded here: that may be what kills."""
+    app.send_task("spans.ingest", args, kwargs, task_id=task_id, queue=set_aside_queue(app))
+    spans = len(args[0]) if args and isinstance(args[0], list) else 1
+    logger.error(
+        "Batch %s came %d times and was set aside: `celery -A tasks set-aside`.", task_id, settings.max_deliveries
+    )
+    patiently(lambda: count_outcomes(Outcomes({f"{Outcome.SET_ASIDE}.deliveries": spans})))
 
 
 def _decoded(args: tuple[object, ...], kwargs: dict[str, Any]) -> Decoded:

@@ -13,6 +13,7 @@ Name = Literal[
     "span_buffer.spans_published",  # spans sent downstream and confirmed, repeats included
     "span_buffer.segments_published",
     "span_buffer.oldest_overdue",  # how long the oldest due segment waits: grows when flushing cannot keep up
+    "span_buffer.ingest_lag",  # how long a batch waits in the broker: the flush clock stands behind by it
     "span_buffer.damaged",  # flush records with an unreadable part: somebody else writes to this Redis, or it rots
     "span_buffer.orphans",  # segments found without queue entry: an alarm
 ]

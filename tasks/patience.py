@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from celery.utils.log import get_task_logger
 
-from buffer.errors import BufferUnavailable
+from buffer.errors import BufferFull, BufferUnavailable
 from tasks.app import settings
 
 T = TypeVar("T")
@@ -26,6 +26,8 @@ def patiently(call: Callable[[], T]) -> T:
     while True:
         try:
             return call()
+        except BufferFull:
+            raise  # only flushing makes room, and it needs this process
         except BufferUnavailable as error:
             if monotonic() + wait_s > until:
                 raise

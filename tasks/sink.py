@@ -32,6 +32,19 @@ def _producers() -> ProducerPool:
     return ProducerPool(Connection(app.conf.broker_url, transport_options=options).Pool(1), limit=1)
 
 
+def room_downstream() -> int:
+    """Messages that ``buffered-segments`` may still take. Nothing is claimed without room: claims wait out a lease."""
+    with _producers().acquire(block=True, timeout=settings.publish_timeout) as producer:
+        try:
+            queue = buffered_segments()(producer.channel)
+            queue.declare()
+            waiting = queue.queue_declare(passive=True).message_count
+        except BaseException:
+            producer.connection.collect()
+            raise
+    return max(0, settings.max_queued_messages - int(waiting))
+
+
 @contextmanager
 def publishing() -> Iterator[Callable[[bytes], None]]:
     """A function that publishes one message, confirmed. Raises on whatever kept it from being confirmed."""

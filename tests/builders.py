@@ -12,6 +12,7 @@ TRACE_ID = "0123456789abcdef" * 2
 
 
 def span_id(name: str) -> str:
+    assert len(name) <= 8, name
     return name.encode().hex().rjust(16, "0")
 
 

@@ -336,6 +336,7 @@ def test_closing_gives_back_what_is_held(url: str, redis_client: Redis) -> None:
         consuming.take()
         consuming.ask()  # and one on its way
         until(lambda: redis_client.llen("spans") == 0)
+        consuming._consumer.cancel()  # as a worker does at SIGTERM
         consuming.connection.transport.close_connection(consuming.connection.transport)
 
     assert redis_client.llen("spans") == 2

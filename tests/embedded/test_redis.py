@@ -70,8 +70,8 @@ def test_a_taken_port_is_told_apart_from_ones_own(redis_server: RedisServer, tmp
 def test_two_servers_that_find_the_same_free_port_both_start(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([redis_server.port, embedded_redis._free_port()])
-    monkeypatch.setattr(embedded_redis, "_free_port", lambda: next(found))
+    found = iter([redis_server.port, embedded_redis.free_port()])
+    monkeypatch.setattr(embedded_redis, "free_port", lambda: next(found))
 
     with RedisServer(tmp_path) as second, second.client() as client:
         assert second.port != redis_server.port
