@@ -41,7 +41,7 @@ def _messages(app: Any) -> Iterator[Iterator[Message]]:
     with app.connection_for_read() as connection, connection.channel() as channel:
         queue: Any = set_aside_queue(app)(channel)
         queue.declare()
-        waiting = queue.queue_declare(passive=True).message_count
+        waiting = queue.queue_declare().message_count
         found = (queue.get(accept=app.conf.accept_content) for _ in range(waiting))
         yield (message for message in found if message is not None)
 

@@ -38,7 +38,7 @@ def room_downstream() -> int:
         try:
             queue = buffered_segments()(producer.channel)
             queue.declare()
-            waiting = queue.queue_declare(passive=True).message_count
+            waiting = queue.queue_declare().message_count
         except BaseException:
             producer.connection.collect()
             raise
