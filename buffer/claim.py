@@ -29,7 +29,7 @@ def claim(
     while asking and (room := limit - len(claims)) > 0:
         share = max(1, room // len(asking))
         asking, rest = asking[:room], asking[room:]
-        leases = {shard: _lease(settings, now_ms, drawn + shard) for shard in asking}
+        leases = {shard: _lease(settings, now_ms, drawn, shard) for shard in asking}
         replies = scripts.run(
             client,
             [
@@ -52,9 +52,9 @@ def claim(
     return claims
 
 
-def _lease(settings: Settings, now_ms: int, drawn: int) -> LeaseUs:
+def _lease(settings: Settings, now_ms: int, drawn: int, shard: int) -> LeaseUs:
     """Differs between the shards of one call: a segment may be queued in two while the shard count changes."""
-    return LeaseUs((now_ms + settings.lease_ms) * 1000 + drawn % 1000)
+    return LeaseUs((now_ms + settings.lease_ms + shard // 1000) * 1000 + (drawn + shard) % 1000)
 
 
 def _claims(

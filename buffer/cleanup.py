@@ -6,11 +6,12 @@ twice, late, or after a merge deletes nothing that was not published.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from buffer import scripts
 from buffer.keys import Keys
-from buffer.model import Cleaned, LeaseUs, Receipt, SegmentKey, Trace
+from buffer.model import Cleaned, LeaseUs, Outcome, Receipt, SegmentKey, Trace
 from buffer.scripts import Client
 from buffer.settings import Settings
 
@@ -61,4 +62,5 @@ def cleanup(client: Client, keys: Keys, settings: Settings, receipts: Iterable[R
         parts=sum(reply.removed for reply in replies),
         stale=sum(not reply.removed for reply in replies),
         requeued=sum(queued for _, queued in ended),
+        outcomes=Counter({f"{Outcome.EXPIRED}.segment_ttl": sum(reply.expired for reply in replies)}),
     )

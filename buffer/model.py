@@ -159,6 +159,7 @@ class Cleaned:
     """Receipts whose record was gone: cleaned up before, and harmless."""
     requeued: int = 0
     """Segments with parts that came after the load; they are queued."""
+    outcomes: Outcomes = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

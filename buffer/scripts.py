@@ -262,6 +262,7 @@ class CleanupSegmentReply(NamedTuple):
     removed: int
     left: int
     where: SegmentKey
+    expired: int
 
 
 def cleanup_segment_reply(reply: list[Any]) -> CleanupSegmentReply:

@@ -18,7 +18,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
-MAX_SHARDS = 1000
+MAX_SHARDS = 1024
 
 
 class Settings(BaseSettings):

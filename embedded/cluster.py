@@ -86,9 +86,9 @@ class RedisClusterServers:
         with node.client() as client:
             return bool(client.info("replication")["role"] == "master")
 
-    def rejoin(self, node: RedisServer) -> None:
-        """A node that was killed comes back; it finds its new master by itself."""
-        node.start()
+    def rejoin(self, port: int) -> None:
+        """The node that was killed comes back; it finds its new master by itself."""
+        next(node for node in self.nodes if node.port == port).start()
 
     def stop(self) -> None:
         for node in self.nodes:

@@ -103,9 +103,9 @@ class RabbitServer:
 
     def ready(self) -> bool:
         """Whether a client gets in now."""
-        with suppress(OSError, amqp.AMQPError):
-            with amqp.Connection(f"127.0.0.1:{self._port}", connect_timeout=2, read_timeout=5, write_timeout=5):
-                return True
+        client = amqp.Connection(f"127.0.0.1:{self._port}", connect_timeout=2, read_timeout=5, write_timeout=5)
+        with suppress(OSError, amqp.AMQPError), client:
+            return True
         return False
 
     def _environment(self) -> Mapping[str, str]:

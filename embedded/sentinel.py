@@ -1,6 +1,6 @@
 """A primary, its replicas, and the sentinels that promote one of them when it is gone.
 
-Nothing in the embedded pipeline needs it; tests and proofs fail it over. The time-outs are those of a test: half a
+Nothing in the embedded pipeline needs it; tests and proofs fail it over. The time-outs are those of a test: a
 second without an answer is a death.
 """
 
@@ -15,7 +15,7 @@ from embedded.cluster import REPLICATING, wait_until
 from embedded.redis import RedisServer
 
 SERVICE = "spans"
-_DOWN_AFTER_MS, _FAILOVER_MS = 500, 2000
+_DOWN_AFTER_MS, _FAILOVER_MS = 1000, 2000
 _SENTINEL_CONF = """\
 bind 127.0.0.1
 sentinel monitor {service} 127.0.0.1 {primary} {quorum}
@@ -39,12 +39,23 @@ class SentinelServer(RedisServer):
         return [str(file.absolute()), "--sentinel", "--port", str(port)]
 
 
+class ReplicatedServer(RedisServer):
+    """Comes back as a replica from its first instant. One that came back as a primary, even for a moment, would
+    draw the replicas that still know its address to its empty self, and WAIT would count them."""
+
+    follows: int | None = None
+
+    def _arguments(self, port: int) -> list[str]:
+        replica = [] if self.follows is None else ["--replicaof", "127.0.0.1", str(self.follows)]
+        return [*super()._arguments(port), *replica]
+
+
 class SentinelServers:
     def __init__(
         self, directory: Path, *, replicas: int = 2, sentinels: int = 3, options: Mapping[str, str] | None = None
     ) -> None:
         every = {**REPLICATING, **(options or {})}
-        self.nodes = [RedisServer(directory / f"redis-{n}", options=every) for n in range(1 + replicas)]
+        self.nodes = [ReplicatedServer(directory / f"redis-{n}", options=every) for n in range(1 + replicas)]
         self.sentinels: list[SentinelServer] = []
         self._directory, self._count = directory, sentinels
 
@@ -54,13 +65,14 @@ class SentinelServers:
         return f"redis+sentinel://{hosts}/{SERVICE}/0"
 
     def start(self) -> Self:
-        for node in self.nodes:
+        primary, *replicas = self.nodes
+        primary.start()
+        for node in replicas:
+            node.follows = primary.port
             node.start()
-        for node in self.nodes[1:]:
-            self._follow(node, self.nodes[0].port)
         conf = _SENTINEL_CONF.format(
             service=SERVICE,
-            primary=self.nodes[0].port,
+            primary=primary.port,
             quorum=self._count // 2 + 1,
             down_after_ms=_DOWN_AFTER_MS,
             failover_ms=_FAILOVER_MS,
@@ -70,16 +82,12 @@ class SentinelServers:
         wait_until(self.whole, "The sentinels did not see all replicas, and one another, in time.")
         return self
 
-    def _follow(self, node: RedisServer, port: int) -> None:
-        with node.client() as client:
-            client.replicaof("127.0.0.1", port)
-
     def primary_port(self) -> int:
         """As the first sentinel that runs says."""
         with next(sentinel for sentinel in self.sentinels if sentinel.running()).client() as client:
             return int(client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
-    def primaries(self) -> list[RedisServer]:
+    def primaries(self) -> list[ReplicatedServer]:
         """The node that the sentinels name, once it runs and calls itself master."""
         port = self.primary_port()
         return [node for node in self.nodes if node.running() and node.port == port and self._is_master(node)]
@@ -106,14 +114,15 @@ class SentinelServers:
         with sentinel.client() as client:
             master = client.sentinel_master(SERVICE)
             replicas = client.sentinel_slaves(SERVICE)
-        ready = [r for r in replicas if r["flags"] == "slave" and r["master-link-status"] == "ok"]
+        ready = [r for r in replicas if r["flags"] == "slave"]
         agreed = master["port"] == port and master["flags"] == "master"
         return agreed and len(ready) == len(self.nodes) - 1 and master["num-other-sentinels"] == self._count - 1
 
-    def rejoin(self, node: RedisServer) -> None:
-        """A node that was killed comes back as a replica, as an operator's configuration would have it."""
+    def rejoin(self, port: int) -> None:
+        """The node that was killed comes back, as a replica."""
+        node = next(node for node in self.nodes if node.port == port)
+        node.follows = self.primary_port()
         node.start()
-        self._follow(node, self.primary_port())
 
     def stop(self) -> None:
         for server in (*self.sentinels, *self.nodes):

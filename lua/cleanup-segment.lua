@@ -4,7 +4,7 @@
 -- KEYS[1]   index     hash    see append.lua
 -- KEYS[2]   segments  prefix  a segment's hash is this and its key
 -- ARGV[1]   segment key   ARGV[2] flush id (16)   ARGV[3] now ms   ARGV[4] late grace ms   ARGV[5] max index entries
--- RETURNS   {parts removed, fields left, key where they were}; 0 parts: the receipt was used before
+-- RETURNS   {parts removed, fields left, key where they were, expired spans}; 0 parts: the receipt was used before
 -- COST      O(parts of the record)
 local HEAD, HEAD_BYTES, LATE = '>BI4I4I6I4', 19, 2
 local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
@@ -18,15 +18,17 @@ local segment, field = segments .. key, 'f' .. ARGV[2]
 local record = redis.call('HGET', segment, field)
 if not record then
   local left = redis.call('HLEN', segment)
-  if left == 0 and value and #value >= HEAD_BYTES then -- its TTL ran out after it was published
+  local expired = 0
+  if left == 0 and value and #value >= HEAD_BYTES then -- its TTL ran out; some may have been published before
     local flags, spans, _, since, ordinal = struct.unpack(HEAD, value)
+    expired = spans
     if spans > 0 then
       redis.call('HDEL', index, '') -- first, for a full Redis refuses a script whose first write needs memory
       redis.call('HSET', index, key, struct.pack(HEAD, flags, 0, 0, since, ordinal) .. string.sub(value, HEAD_BYTES + 1))
       if redis.call('HINCRBY', index, 'n', -1) <= 0 then redis.call('PEXPIRE', index, ARGV[4]) end
     end
   end
-  return {0, left, key}
+  return {0, left, key, expired}
 end
 
 local digests = {}
@@ -46,12 +48,13 @@ for from = 1, #digests, 4000 do
   redis.call('HDEL', segment, unpack(digests, from, math.min(from + 3999, #digests)))
 end
 redis.call('HDEL', segment, field)
-local left = redis.call('HLEN', segment)
+local left, expired = redis.call('HLEN', segment), 0
 if value and #value >= HEAD_BYTES then
   local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
   local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
   local was = spans
-  spans = left > 0 and math.max(spans - published, 0) or 0
+  spans = math.max(spans - published, 0)
+  if left == 0 then expired, spans = spans, 0 end
   bytes = left > 0 and math.max(bytes - published_bytes, 0) or 0
   if math.floor(flags / LATE) % 2 == 0 and left > 0 then flags = flags + LATE end
   flushed[#flushed + 1] = key
@@ -64,4 +67,4 @@ for from = 1, #flushed, 4000 do
   redis.call('HSET', index, unpack(flushed, from, math.min(from + 3999, #flushed)))
 end
 if value and left == 0 and redis.call('HLEN', index) > tonumber(ARGV[5]) then redis.call('HDEL', index, key) end
-return {#digests, left, key}
+return {#digests, left, key, expired}

@@ -86,4 +86,5 @@ def _publish(segments: list[Segment]) -> list[Receipt]:
 def cleanup(receipts: Wire) -> None:
     """Delete what the receipts name; patient, because the price of giving up is a repeat downstream."""
     if receipts:
-        patiently(lambda: span_buffer().cleanup([Receipt.from_wire(receipt) for receipt in receipts]))
+        cleaned = patiently(lambda: span_buffer().cleanup([Receipt.from_wire(receipt) for receipt in receipts]))
+        patiently(lambda: count_outcomes(cleaned.outcomes))

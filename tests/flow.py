@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pytest import MonkeyPatch
+import pytest
 
 from buffer import Claim, Receipt, Segment, Settings, Span, SpanBuffer, scripts
 from buffer.load import Loaded
@@ -79,6 +79,10 @@ def keys(client: Client, kind: str = "?") -> list[bytes]:
     return sorted(client.scan_iter(match=f"span-buf:{kind}:*", count=1000))
 
 
+def fields(client: Client, key: bytes) -> dict[bytes, bytes]:
+    return {bytes(field): bytes(value) for field, value in client.hgetall(key).items()}  # type: ignore[arg-type]
+
+
 def without_ttl(client: Client) -> list[bytes]:
     return [key for key in client.scan_iter(count=1000) if client.pttl(key) < 0]
 
@@ -104,6 +108,6 @@ def dying_after(pipelines: int) -> Iterator[None]:
         sent += 1
         return run(client, commands, replicas)
 
-    with MonkeyPatch.context() as patch, suppress(Died):
+    with pytest.MonkeyPatch.context() as patch, suppress(Died):
         patch.setattr(scripts, "run", dying)
         yield

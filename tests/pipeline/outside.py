@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,6 +110,17 @@ class Pipeline:
     def arm(self, step: str) -> None:
         """The worker dies at `before-TASK` or `after-TASK` (see `stop_at`)."""
         stop_at.arm(self.worker.directory, step)
+
+    @contextmanager
+    def held(self, step: str) -> Iterator[None]:
+        """A task that comes to `before-TASK` waits there to the end of the block."""
+        flag = self.worker.directory / f"hold-{step}"
+        flag.touch()
+        yield
+        flag.unlink()
+
+    def until_held(self, step: str) -> None:
+        self.until((self.worker.directory / f"held-{step}").exists, f"a task to come to {step}")
 
     def restart_once_killed(self) -> None:
         """After the armed step took the worker down, and when what it held may be delivered again: a worker looks

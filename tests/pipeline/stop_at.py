@@ -2,11 +2,13 @@
 
 A file `kill-before-NAME` or `kill-after-NAME` in the worker's directory arms it: the next task of that name takes
 the worker's whole process group down with SIGKILL, right before its body or right after it, and disarms it first.
+A file `hold-before-NAME` makes it wait before its body, and writes `held-before-NAME`, until the file is removed.
 The name of every task that ended goes into `ended.log`. The code under test knows nothing of either.
 """
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from celery.signals import task_postrun, task_prerun
@@ -23,7 +25,11 @@ def ended(directory: Path) -> list[str]:
 
 @task_prerun.connect
 def before(task: object, **_: object) -> None:
-    _die_if_armed(f"before-{getattr(task, 'name', '')}")
+    step = f"before-{getattr(task, 'name', '')}"
+    _die_if_armed(step)
+    while Path(f"hold-{step}").exists():
+        Path(f"held-{step}").touch()
+        time.sleep(0.02)
 
 
 @task_postrun.connect

@@ -48,8 +48,10 @@ def test_a_kill_anywhere_else_on_the_way_out_repeats_whole_flushes_if_any(pipeli
 
 def test_what_could_not_be_published_is_not_cleaned_up(pipeline: Pipeline) -> None:
     with pipeline.broker_redis.client() as broker:
-        broker.set("buffered-segments", "no list, so the broker refuses to queue anything here")
-        pipeline.send(TREE)
+        with pipeline.held("before-spans.produce"):
+            pipeline.send(TREE)
+            pipeline.until_held("before-spans.produce")
+            broker.set("buffered-segments", "no list, so the broker refuses to queue anything here")
         pipeline.until(lambda: pipeline.ended("spans.cleanup") > 0, "the flush that fails")
         assert pipeline.buffer.depth() == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from tests.builders import chain, grouped, name_of, span
+from tests.builders import chain, grouped, span
 from tests.flow import Flow, keys, leftovers
 
 LEVELS = 10_000
@@ -38,16 +38,3 @@ def test_10000_levels_leaf_first_then_a_late_child_of_the_leaf(redis_client: Red
     assert commands(redis_client) <= 20 * LEVELS + 4 * 2048
     assert grouped(flow.published) == {"n0": {*(f"n{n}" for n in range(LEVELS)), "late", "later", "latest"}}
     assert leftovers(redis_client) == []
-
-
-def test_10000_levels_root_first(redis_client: Redis) -> None:
-    flow = Flow(redis_client)
-    levels = chain(*(f"n{n}" for n in range(LEVELS)))
-
-    redis_client.config_resetstat()
-    for start in range(0, LEVELS, 10):
-        flow.append(*levels[start : start + 10])
-
-    assert commands(redis_client) <= 3 * LEVELS
-    [segment] = flow.drain()
-    assert (name_of(segment.segment_id), len(segment.spans)) == ("n0", LEVELS)

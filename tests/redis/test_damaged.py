@@ -9,7 +9,7 @@ import zstandard
 
 from buffer.scripts import Client
 from tests.builders import grouped, identities, span, trace_id
-from tests.flow import Flow, keys, leftovers
+from tests.flow import Flow, fields, keys, leftovers
 
 
 def header(version: int, spans: int, payload_bytes: int) -> bytes:
@@ -64,11 +64,11 @@ def test_a_part_that_cannot_be_read_keeps_its_segment_and_no_other(flow: Flow, p
 
 def test_a_rotten_byte_anywhere_in_a_part_is_noticed(redis_client: Client) -> None:
     """Or changes nothing: one bit of a frame is not used."""
-    flow = Flow(redis_client)
+    flow = Flow(redis_client, max_segment_age=10**6, segment_ttl=10**7)
     sent = [span("a", note="some text to compress"), span("b", "a")]
     flow.append(*sent)
     [segment] = keys(redis_client, "s")
-    [(digest, whole)] = redis_client.hgetall(segment).items()
+    [(digest, whole)] = fields(redis_client, segment).items()
     flow.wait(10)
     for at in range(len(whole)):
         redis_client.hset(segment, digest, whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
@@ -83,7 +83,7 @@ def test_a_rotten_byte_anywhere_in_a_part_is_noticed(redis_client: Client) -> No
 
 def test_what_is_damaged_is_looked_at_again_at_every_lease_and_goes_out_once_it_is_whole(flow: Flow) -> None:
     segment = victim(flow)
-    [(digest, whole)] = flow.client.hgetall(segment).items()
+    [(digest, whole)] = fields(flow.client, segment).items()
     flow.client.hset(segment, digest, b"x")
     flow.flush()
     for _ in range(3):

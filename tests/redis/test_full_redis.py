@@ -9,7 +9,7 @@ from redis import Redis
 
 from buffer.errors import BufferFull, BufferUnavailable
 from tests.builders import chain, grouped, identities, span, trace_id
-from tests.flow import Flow, keys, leftovers
+from tests.flow import Flow, fields, keys, leftovers
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def redis(redis_client: Redis) -> Iterator[Redis]:
 
 
 def contents(redis: Redis) -> dict[bytes, object]:
-    kinds = {b"hash": redis.hgetall, b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True)}
-    return {key: kinds[redis.type(key)](key) for key in keys(redis)}
+    hashes = {key: fields(redis, key) for kind in "slo" for key in keys(redis, kind)}
+    return hashes | {key: redis.zrange(key, 0, -1, withscores=True) for kind in "qc" for key in keys(redis, kind)}
 
 
 def fill(redis: Redis) -> None:

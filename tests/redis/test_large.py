@@ -12,9 +12,7 @@ SPANS = 100_000
 
 def test_100000_spans_of_5000_traces_in_one_append(redis_client: Redis) -> None:
     flow = Flow(redis_client, flush_limit=SPANS)
-    sent = [
-        span(f"s{n}", f"s{n - n % 20}" if n % 20 else None, trace=trace_id(n // 20)) for n in range(SPANS)
-    ]
+    sent = [span(f"s{n}", f"s{n - n % 20}" if n % 20 else None, trace=trace_id(n // 20)) for n in range(SPANS)]
 
     appended = flow.append(*sent)
     flow.drain()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, permutations, zip_longest
+from itertools import combinations, pairwise, permutations, zip_longest
 
 import pytest
 from msgspec.structs import replace
@@ -40,7 +40,7 @@ def cuts(spans: tuple[Span, ...]) -> Iterator[list[tuple[Span, ...]]]:
     for count in range(len(spans)):
         for inner in combinations(range(1, len(spans)), count):
             bounds = [0, *inner, len(spans)]
-            yield [spans[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+            yield [spans[a:b] for a, b in pairwise(bounds)]
 
 
 def variants(spans: list[Span]) -> list[list[tuple[Span, ...]]]:

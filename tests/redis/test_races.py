@@ -7,10 +7,10 @@ import pytest
 from buffer import scripts
 from buffer.codec import unpack
 from buffer.keys import member
-from buffer.model import LeaseUs, SegmentKey, Trace
+from buffer.model import Digest, LeaseUs, SegmentKey, Trace
 from buffer.scripts import Client
 from tests.builders import TRACE_ID, grouped, identities, span, span_id, trace_id
-from tests.flow import Flow, dying_after, keys, leftovers
+from tests.flow import Flow, dying_after, fields, keys, leftovers
 
 TRACE = Trace(1, TRACE_ID)
 
@@ -279,6 +279,6 @@ def test_the_stored_part_is_what_the_digest_says_after_a_merge(redis_client: Cli
     flow.append(*(span(f"t{n}", "r") for n in range(3)), span("x", "r"))
     [segment] = keys(redis_client, "s")
 
-    stored = {digest: unpack(TRACE, digest, blob) for digest, blob in redis_client.hgetall(segment).items()}
+    stored = {digest: unpack(TRACE, Digest(digest), blob) for digest, blob in fields(redis_client, segment).items()}
 
     assert sorted(len(spans) for spans in stored.values()) == [1] * 20 + [4]

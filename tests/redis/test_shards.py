@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from buffer.scripts import Client
+from buffer.settings import MAX_SHARDS
 from tests.builders import identities, span, trace_id
 from tests.flow import Flow, leftovers
 
 TRACES = [trace_id(n) for n in range(40)]
-CHANGES = [(16, 4), (4, 16), (1, 1024), (1024, 1), (7, 5)]
+CHANGES = [(16, 4), (4, 16), (1, MAX_SHARDS), (MAX_SHARDS, 1), (7, 5)]
 
 
 @pytest.mark.parametrize(("before", "after"), CHANGES)
