@@ -19,6 +19,7 @@ broker_transport_options = (
     else {
         "visibility_timeout": _settings.visibility_timeout,
         "unacked_restore_throttle": 1,  # the default looks for unacknowledged messages only every 100 s
+        "unacked_restore_interval": 2,
         "unacked_mutex_expire": 10,  # the default keeps messages of a worker killed while restoring for 5 minutes
         "priority_steps": [0],
         "socket_timeout": 30,  # kombu has none, and a frozen broker would block for ever

@@ -81,8 +81,8 @@ class SpanBuffer:
             self._former_shards_at_ms = now_ms
         return [*range(self.keys.shards), *self._former_shards]
 
-    def lag_ms(self, *, now_ms: int) -> tuple[int, bool]:
-        """How far the intake is behind, and whether the caller should send a probe with ``now_ms`` through it."""
+    def lag_ms(self, *, now_ms: int) -> int:
+        """How far the intake is behind, by the probes that came through it."""
         return lag_ms(self.client, self.keys, self.settings, now_ms)
 
     def probe_seen(self, sent_ms: int, *, now_ms: int | None = None) -> None:
@@ -108,7 +108,13 @@ class SpanBuffer:
     def depth(self, *, now_ms: int | None = None) -> int:
         """Segments that are queued or claimed."""
         shards = self.shards(now() if now_ms is None else now_ms)
-        zsets = [zset for shard in shards for zset in (self.keys.queue(shard), self.keys.claims(shard))]
+        return self._entries([zset for shard in shards for zset in (self.keys.queue(shard), self.keys.claims(shard))])
+
+    def claimed(self, *, now_ms: int | None = None) -> int:
+        """Segments that are being flushed."""
+        return self._entries([self.keys.claims(shard) for shard in self.shards(now() if now_ms is None else now_ms)])
+
+    def _entries(self, zsets: list[bytes]) -> int:
         return sum(scripts.run(self.client, [Command(zset, ("ZCARD", zset)) for zset in zsets]))
 
     def overdue_ms(self, *, now_ms: int | None = None) -> int:

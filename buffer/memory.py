@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from buffer.errors import BufferUnavailable, SettingsError
 from buffer.scripts import Client
@@ -36,5 +36,5 @@ def _memory(client: Client) -> list[dict[str, Any]]:
             found = client.info("memory", target_nodes=RedisCluster.PRIMARIES)
             return list(found.values()) if "used_memory" not in found else [found]
         return [client.info("memory")]
-    except RedisError as error:
+    except (RedisError, RedisClusterException) as error:
         raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error

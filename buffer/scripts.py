@@ -83,6 +83,9 @@ def run(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[
             if not todo:
                 break
             _mend(client, [(commands[i], replies[i]) for i in todo])
+        except BufferUnavailable:
+            _look_at_cluster_again(client)
+            raise
         except (RedisError, RedisClusterException) as error:
             _look_at_cluster_again(client)
             raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error

@@ -17,7 +17,15 @@ from buffer.errors import SettingsError
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
+REDIS_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
+)
 MAX_SHARDS = 1024
 
 
@@ -28,7 +36,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="The buffer's Redis: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://.",
+        description="The buffer's Redis: redis://, unix://, redis+sentinel://, redis+cluster://, and rediss for TLS.",
     )
     broker_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6380/0"),
@@ -67,7 +75,9 @@ class Settings(BaseSettings):
     )
 
     ack_replicas: int = Field(
-        0, ge=0, description="Replicas that must have the spans (WAIT) before an ingest is acknowledged."
+        0,
+        ge=0,
+        description="Replicas that must have the spans before an ingest is acknowledged: all of a primary's, or 0.",
     )
 
     max_segment_bytes: Bytes = Field(
@@ -152,6 +162,11 @@ class Settings(BaseSettings):
     def task_soft_time_limit(self) -> float:
         """When a task is told to stop: three quarters of the limit, in seconds."""
         return 0.75 * self.task_time_limit
+
+    @property
+    def probe_patience_ms(self) -> int:
+        """A probe leaves with every flush; one that is later than this, beyond the usual lag, is held up."""
+        return round(3 * self.flush_interval * 1000)
 
     @property
     def index_ttl_ms(self) -> int:

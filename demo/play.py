@@ -66,7 +66,7 @@ class Play:
         with scratch_directory("span-buffer-demo") as directory:
             self._screen.doing("starting two Redis and a worker")
             # A worker that is killed leaves its temporary directory behind; inside this one it goes along.
-            stack = Stack(directory, settings={**self._pace.environment(), "TMPDIR": str(directory)})
+            stack = Stack(directory, settings=self._pace.environment())
             try:
                 yield stack.start()
                 self._screen.doing("stopping")

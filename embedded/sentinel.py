@@ -1,7 +1,7 @@
 """A primary, its replicas, and the sentinels that promote one of them when it is gone.
 
-Nothing in the embedded pipeline needs it; tests and proofs fail it over. The time-outs are those of a test: a
-second without an answer is a death.
+Nothing in the embedded pipeline needs it; tests and proofs fail it over. The time-outs are short, but
+not as short as could be: a sentinel may take a second to reconnect to a new primary, and must not take it for dead.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from embedded.cluster import REPLICATING, wait_until
 from embedded.redis import RedisServer
 
 SERVICE = "spans"
-_DOWN_AFTER_MS, _FAILOVER_MS = 1000, 2000
+_DOWN_AFTER_MS, _FAILOVER_MS = 2500, 3000
 _SENTINEL_CONF = """\
 bind 127.0.0.1
 sentinel monitor {service} 127.0.0.1 {primary} {quorum}

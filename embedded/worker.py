@@ -71,7 +71,9 @@ class Worker:
         self.kill()  # what is left of one that ended by itself
         self.directory.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._child = Child(self._argv(), log=self.log, cwd=self.directory, env=_with_path(self._environment))
+        self._child = Child(
+            self._argv(), log=self.log, cwd=self.directory, env=_environment(self.directory, self._environment)
+        )
 
     def ready(self) -> bool:
         return b" ready." in self.said()
@@ -121,7 +123,7 @@ class Beat:
         self.directory.mkdir(parents=True, exist_ok=True)
         # No file of its process id: one that is left by SIGKILL keeps the next from starting.
         argv = [*_CELERY, "beat", _SCHEDULER, "--loglevel=WARNING", "--pidfile="]
-        self._child = Child(argv, log=self.log, cwd=self.directory, env=_with_path(self._environment))
+        self._child = Child(argv, log=self.log, cwd=self.directory, env=_environment(self.directory, self._environment))
 
     def kill(self) -> None:
         if self._child:
@@ -129,6 +131,8 @@ class Beat:
             self._child = None
 
 
-def _with_path(environment: Mapping[str, str]) -> dict[str, str]:
+def _environment(directory: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    temporary = directory / "tmp"  # a killed worker leaves what multiprocessing has made there
+    temporary.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **environment}
+    return {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary), **settings}

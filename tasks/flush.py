@@ -27,10 +27,11 @@ def flush_due() -> None:
     """By beat: claim the due segments of every shard, and hand them on in chunks."""
     buffer = span_buffer()
     now_ms = now()
-    lag_ms, probe_due = buffer.lag_ms(now_ms=now_ms)
-    if probe_due:
-        probe.apply_async((now_ms,))
-    limit = min(settings.flush_limit, room_downstream())
+    # A full buffer stops the intake, and a clock that waited for the intake would stop the flushing too.
+    full = buffer.memory_used() >= settings.max_memory_used
+    lag_ms = 0 if full else buffer.lag_ms(now_ms=now_ms)
+    probe.apply_async((now_ms,), expires=settings.max_segment_age)
+    limit = min(settings.flush_limit, room_downstream() - buffer.claimed(now_ms=now_ms))
     claims = [claim.to_wire() for claim in buffer.claim(now_ms=now_ms, limit=limit, lag_ms=lag_ms)] if limit > 0 else []
     with app.producer_or_acquire() as producer:
         for start in range(0, len(claims), settings.flush_chunk):

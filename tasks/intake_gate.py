@@ -1,15 +1,21 @@
 """The worker stops taking ingest messages while the buffer's Redis is nearly full, and goes on when there is room.
 
 Spans then wait in the broker, and flushing goes on, which makes room. Closing the queue, and not waiting inside tasks,
-keeps the worker's processes free for the flushes.
+keeps the worker's processes free for the flushes. A thread looks at Redis, which may be away or frozen; the worker's
+main process only compares.
 """
 
+from threading import Thread
+from time import sleep
 from typing import Any
 
 from celery import bootsteps
 from celery.utils.log import get_logger
 
+from buffer import Settings
+from buffer.connect import connect
 from buffer.errors import BufferUnavailable
+from buffer.memory import memory_used
 
 logger = get_logger(__name__)
 
@@ -18,40 +24,50 @@ LOOK_EVERY_S = 1.0
 
 
 class IntakeGate(bootsteps.StartStopStep):
-    """A step of the consumer; its timer runs in the worker's main process."""
+    """A step of the consumer, started again with every connection to the broker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, consumer: Any, **options: object) -> None:
         super().__init__(consumer, **options)
-        self.closed = False
+        self.settings = Settings.from_environment()
+        self.takes_ingest = QUEUE in consumer.app.amqp.queues.consume_from
+        self.used = 0.0
+        self.watcher = Thread(target=self._watch, name="memory-watch", daemon=True)
         self.timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        self.closed = False  # a new connection consumes from every queue
-        if QUEUE in consumer.app.amqp.queues.consume_from:
-            self.timer = consumer.timer.call_repeatedly(LOOK_EVERY_S, self.look, (consumer,))
+        if not self.takes_ingest:
+            return
+        if not self.watcher.is_alive():
+            self.watcher.start()
+        self.timer = consumer.timer.call_repeatedly(LOOK_EVERY_S, self.compare, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         if self.timer:
             self.timer.cancel()
         self.timer = None
 
-    def look(self, consumer: Any) -> None:
-        from tasks.app import settings, span_buffer  # noqa: PLC0415  the app that this is a step of
-
-        try:
-            used = span_buffer().memory_used()
-        except BufferUnavailable as error:
-            logger.warning("Could not look at the buffer's memory: %s", error)
-            return
-        if not self.closed and used >= settings.max_memory_used:
+    def compare(self, consumer: Any) -> None:
+        """The consumer keeps a queue that was closed out of ``consume_from``, also over a new connection."""
+        is_open = QUEUE in consumer.app.amqp.queues.consume_from
+        full = self.used >= self.settings.max_memory_used
+        if is_open and full:
             consumer.cancel_task_queue(QUEUE)
-            self.closed = True
             logger.warning(
-                "The buffer's Redis is %.0f %% full: no ingest messages are taken until it is less.", 100 * used
+                "The buffer's Redis is %.0f %% full: taking no ingest messages until it is less.", 100 * self.used
             )
-        elif self.closed and used < settings.max_memory_used:
+        elif not is_open and not full:
             consumer.add_task_queue(QUEUE)
-            self.closed = False
-            logger.warning("The buffer's Redis is %.0f %% full: ingest messages are taken again.", 100 * used)
+            logger.warning("The buffer's Redis is %.0f %% full: taking ingest messages again.", 100 * self.used)
+
+    def _watch(self) -> None:
+        """What was last seen stays while Redis is away; tasks wait for it then anyway."""
+        client = None
+        while True:
+            try:
+                client = client or connect(self.settings.redis_url.get_secret_value())
+                self.used = memory_used(client)
+            except BufferUnavailable as error:
+                logger.warning("Could not look at the buffer's memory: %s", error)
+            sleep(LOOK_EVERY_S)

@@ -97,6 +97,23 @@ class Channel(stock.Channel):
             return message
         return None
 
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: object = None,
+        **options: object,
+    ) -> None:
+        """Also when this process has bound it before: the server may have lost it since, and what is published to an
+        exchange without binding is gone."""
+        exchange = exchange or "amq.direct"
+        bound_before = self.state.has_binding(queue, exchange, routing_key)
+        super().queue_bind(queue, exchange, routing_key, arguments, **options)
+        if bound_before:
+            binding = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+            self._queue_bind(exchange, *binding)
+
     def resume(self) -> None:
         """Lets the poller run the script again, when it is time and another message may be held."""
         if self._ask_at is not None and monotonic() >= self._ask_at and self.qos.can_consume():

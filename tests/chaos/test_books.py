@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import chain, islice
 
 from chaos.account import Account
-from chaos.plan import AtRandom, AtStep, Plan
+from chaos.plan import AtRandom, AtStep, Plan, Victim
 from chaos.warrants import Step, Whom
 from chaos.workload import RECORDINGS, renamed, workload
 from demo.ledger import identity
@@ -96,8 +96,8 @@ def test_every_step_is_killed_in_a_child_and_in_a_worker() -> None:
     assert len(kills) == 300
     steps = Counter((kill.step, kill.whom) for kill in kills if isinstance(kill, AtStep))
     assert set(steps) == {(step, whom) for step in Step for whom in Whom}
-    assert min(steps.values()) >= 9
-    assert kills.count(AtRandom()) == 60
+    assert min(steps.values()) >= 7
+    assert {kill.victim for kill in kills if isinstance(kill, AtRandom)} == set(Victim)
 
 
 def test_the_seed_decides() -> None:

@@ -1,0 +1,177 @@
+"""Too much for too little room: the intake stops in time, what is inside goes out, and nobody has to be called."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from buffer.settings import Settings
+from embedded.redis import RedisServer
+from tests.pipeline.outside import Message, Pipeline, once, span, span_id, span_ids
+from tests.pipeline.workers import environment_of
+
+ROOT = Path(__file__).parents[2]
+CLOSED, OPEN = b"no ingest messages are taken", b"ingest messages are taken again"
+NOISE = Random(1).randbytes(2_000_000).hex()  # does not compress: what a test fills, stays full
+
+
+def batch(number: int, spans: int = 50, size: int = 2000) -> list[dict[str, object]]:
+    """A root and its children, in a trace of their own."""
+    first = number * spans + 1
+    parents = [None, *[first] * (spans - 1)]
+    return [
+        span(first + n, parent, trace_id=f"{number + 1:032x}", name=NOISE[(first + n) * 1000 % 3_900_000 :][:size])
+        for n, parent in enumerate(parents)
+    ]
+
+
+def sent_by(batches: range, spans: int = 50) -> list[str]:
+    return [span_id(number) for number in range(batches.start * spans + 1, batches.stop * spans + 1)]
+
+
+class Outside:
+    """What the tests here want to know of the servers."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.buffer: Redis = pipeline.buffer_redis.client()
+        self.broker: Redis = pipeline.broker_redis.client()
+
+    def used(self) -> int:
+        return int(self.buffer.info("memory")["used_memory"])
+
+    def limit(self, room: int) -> None:
+        self.buffer.config_set("maxmemory", self.used() + room)
+
+    def unlimit(self) -> None:
+        self.buffer.config_set("maxmemory", 0)
+
+    def refusals(self) -> int:
+        return int(self.buffer.info("errorstats").get("errorstat_OOM", {"count": 0})["count"])
+
+    def waiting(self) -> int:
+        return int(self.broker.llen("spans.ingest"))
+
+    def queued(self) -> int:
+        return int(self.broker.llen("buffered-segments"))
+
+    def said(self, words: bytes, times: int = 1) -> Callable[[], bool]:
+        return lambda: self.pipeline.worker.said().count(words) >= times
+
+
+@pytest.fixture
+def outside(pipeline: Pipeline) -> Outside:
+    return Outside(pipeline)
+
+
+@pytest.mark.spanbuf(max_memory_used=0.4, root_timeout=3, timeout=3)
+def test_the_intake_stops_before_redis_refuses_and_goes_on_when_there_is_room(
+    pipeline: Pipeline, outside: Outside
+) -> None:
+    """Twice as much comes at once as Redis has room for."""
+    outside.limit(8_000_000)
+    batches = range(160)
+    for number in batches:
+        pipeline.send(batch(number))
+    pipeline.until(outside.said(CLOSED), "the intake to stop")
+    assert outside.waiting() > 0
+
+    segments = pipeline.all_segments()
+
+    assert outside.said(OPEN)()
+    assert span_ids(segments) == sent_by(batches)
+    assert outside.refusals() == 0
+    assert b"maxmemory and refused" not in pipeline.worker.said()
+    assert pipeline.buffer.outcomes() == {}
+
+
+@pytest.mark.spanbuf(max_queued_messages=10, flush_limit=5, max_memory_used=0.4)
+def test_when_nobody_takes_the_segments_the_buffer_grows_and_then_the_intake_stops(
+    pipeline: Pipeline, outside: Outside
+) -> None:
+    early, late = range(40), range(40, 120)
+    for number in early:
+        pipeline.send(batch(number))
+    pipeline.until(lambda: outside.waiting() == 0 and pipeline.buffer.overdue_ms() > 2000, "the queue to be full")
+    assert 10 <= outside.queued() <= 10 + 5
+    assert outside.queued() + pipeline.buffer.depth() == len(early)
+
+    outside.limit(4_000_000)
+    for number in late:
+        pipeline.send(batch(number))
+    pipeline.until(outside.said(CLOSED), "the intake to stop")
+    assert outside.waiting() > 0
+    assert outside.queued() <= 10 + 5
+
+    segments = pipeline.all_segments()
+
+    assert span_ids(segments) == sent_by(range(late.stop))
+    assert outside.refusals() == 0
+
+
+@pytest.mark.spanbuf(visibility_timeout=120)  # what is stuck in `unacked` comes too late for this test
+def test_what_is_on_its_way_when_the_intake_stops_goes_back_at_once(pipeline: Pipeline, outside: Outside) -> None:
+    sent = 0
+    for turn in range(1, 4):
+        outside.limit(outside.used() // 10)
+        while not outside.said(CLOSED, turn)():
+            pipeline.send([span(sent + 1, trace_id=f"{sent + 1:032x}")])
+            sent += 1
+        outside.unlimit()
+        pipeline.until(outside.said(OPEN, turn), "the intake to go on")
+
+    assert span_ids(once(pipeline.all_segments())) == [span_id(number) for number in range(1, sent + 1)]
+
+
+def test_a_broker_that_comes_back_finds_a_stopped_intake_that_can_be_opened(
+    pipeline: Pipeline, outside: Outside
+) -> None:
+    outside.limit(outside.used() // 10)
+    pipeline.until(outside.said(CLOSED), "the intake to stop")
+    pipeline.broker_redis.restart()
+    pipeline.until(outside.said(b"Connected to", 2), "the worker to come back")
+    pipeline.send([span(1)])
+
+    outside.unlimit()
+
+    assert span_ids(pipeline.all_segments()) == [span_id(1)]
+
+
+def test_a_buffer_that_does_not_answer_does_not_stop_the_worker(pipeline: Pipeline, outside: Outside) -> None:
+    """Its main process looks at the memory, and also talks to the broker and to whoever asks how it is."""
+    app: Any = pipeline.setup.app
+    pipeline.buffer_redis.freeze()
+    try:
+        pipeline.until(outside.said(b"Could not look", 0), "a look to be under way")
+        answers = [app.control.ping(timeout=10, limit=1) for _ in range(5)]
+    finally:
+        pipeline.buffer_redis.thaw()
+    pipeline.send([span(1)])
+
+    assert all(answers)
+    assert span_ids(once(pipeline.all_segments())) == [span_id(1)]
+
+
+def test_a_worker_refuses_a_redis_that_evicts_in_one_line(settings: Settings, buffer_redis: RedisServer) -> None:
+    with buffer_redis.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency=1"],
+        cwd=ROOT,
+        env=environment_of(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode != 0
+    assert "maxmemory-policy allkeys-lru" in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert " ready." not in ended.stderr + ended.stdout
