@@ -56,6 +56,7 @@ task_routes = {
     "spans.*": {"queue": "spans.flush"},
 }
 
+beat_scheduler = "celery.beat:Scheduler"  # every entry is a matter of seconds, so there is nothing to keep in a file
 # An entry expires before the next but one is sent, so a worker that was away does not find a heap of them.
 beat_schedule = {
     "flush-due": {

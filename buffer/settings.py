@@ -6,6 +6,7 @@ Durations are seconds, sizes are bytes. ``python -m buffer.settings`` prints the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -126,6 +127,13 @@ class Settings(BaseSettings):
         if not url.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError(f"must begin with one of {', '.join(REDIS_SCHEMES)}")
         return url
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _is_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn and not re.fullmatch(r"https?://\S+@\S+/\d+", dsn.get_secret_value()):
+            raise ValueError("must be https://key@host/project")
+        return dsn
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

@@ -17,7 +17,6 @@ from embedded.child import Child
 _ROOT = Path(__file__).parents[1]  # the tasks are importable from here, installed or not
 _START_S = 60.0
 _CELERY = [sys.executable, "-m", "celery", "-A", "tasks"]
-_SCHEDULER = "--scheduler=celery.beat:Scheduler"
 
 
 class WorkerFailed(RuntimeError):
@@ -39,7 +38,7 @@ class Worker:
         self._environment = dict(environment)
         self._options = [f"--concurrency={children}", f"--include={include}"]
         if beat:
-            self._options += ["--beat", _SCHEDULER]
+            self._options.append("--beat")
         self._child: Child | None = None
         self._log_start = 0
 
@@ -122,7 +121,7 @@ class Beat:
         self.kill()
         self.directory.mkdir(parents=True, exist_ok=True)
         # No file of its process id: one that is left by SIGKILL keeps the next from starting.
-        argv = [*_CELERY, "beat", _SCHEDULER, "--loglevel=WARNING", "--pidfile="]
+        argv = [*_CELERY, "beat", "--loglevel=WARNING", "--pidfile="]
         self._child = Child(argv, log=self.log, cwd=self.directory, env=_environment(self.directory, self._environment))
 
     def kill(self) -> None:

@@ -18,7 +18,7 @@ def cluster(redis_program: str, tmp_path: Path) -> Iterator[RedisClusterServers]
 
 @pytest.fixture
 def replicated_cluster(redis_program: str, tmp_path: Path) -> Iterator[RedisClusterServers]:
-    with RedisClusterServers(tmp_path, replicas=1) as servers:
+    with RedisClusterServers(tmp_path, replicas=1, options={"cluster-node-timeout": "1000"}) as servers:
         yield servers
 
 

@@ -48,9 +48,14 @@ def test_a_cluster_client_that_was_idle_finds_the_new_primary(replicated_cluster
     assert until_it_is_done(lambda: buffer.append([span("c", "a")])).spans == 1
 
 
-def test_frozen_replicas_have_acknowledged_nothing(sentinel: SentinelServers, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for replicas that are frozen waits in vain."""
+    monkeypatch.setattr(scripts, "WAIT_MS", 500)
+
+
+def test_frozen_replicas_have_acknowledged_nothing(sentinel: SentinelServers) -> None:
     """Also when it is done again: the second time nothing is written, and WAIT must not be content with that."""
-    monkeypatch.setattr(scripts, "WAIT_MS", 200)
     flow = Flow(connect(sentinel.url), ack_replicas=2)
     flow.append(span("a"))
     replicas = [node for node in sentinel.nodes if node not in sentinel.primaries()]
@@ -77,7 +82,7 @@ def test_a_primary_that_was_cut_off_goes_on_without_knowing(sentinel: SentinelSe
             late.append(span("b", "a"))
 
 
-def test_one_of_two_replicas_is_not_enough(sentinel: SentinelServers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_replicas_is_not_enough(sentinel: SentinelServers) -> None:
     """Why ack_replicas must be all of them: the one that had not acknowledged may be promoted."""
     (primary,) = sentinel.primaries()
     behind, ahead = (node for node in sentinel.nodes if node is not primary)
@@ -86,7 +91,6 @@ def test_one_of_two_replicas_is_not_enough(sentinel: SentinelServers, monkeypatc
         with behind.client() as client:
             client.replicaof("NO", "ONE")  # promoted; `ahead` has not been told yet
         assert careless.append(span("a")).spans == 1
-        monkeypatch.setattr(scripts, "WAIT_MS", 200)
         with pytest.raises(BufferUnavailable):
             careful.append(span("a"))
         assert Flow(behind.client()).drain() == []  # acknowledged, and not where it counts

@@ -13,12 +13,12 @@ def test_shards_change_under_load(redis_server: RedisServer) -> None:
         traffic = Traffic(redis_server.url, appenders=3, pause_s=0.05)
         traffic.start()
         for shards in (64, 4, 1, 300, 2):
-            time.sleep(1)
+            time.sleep(0.6)
             traffic.adjust(shards=shards)
         time.sleep(1)
         ledger = traffic.finish()
 
-        assert len(ledger.acknowledged) > 2000
+        assert len(ledger.acknowledged) > 1000
         assert not ledger.lost
         assert (ledger.twice, ledger.contradictions, ledger.outcomes["sweep.requeued"]) == (0, 0, 0)
         assert not ledger.unexpected

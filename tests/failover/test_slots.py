@@ -17,7 +17,7 @@ from failover.traffic import Traffic
 from tests.builders import TRACE_ID, chain, grouped, span
 from tests.flow import Flow, keys, leftovers
 
-MOVES = 40
+MOVES = 12
 TRACE = Trace(1, TRACE_ID)
 
 
@@ -28,14 +28,16 @@ def test_slots_move_under_load(cluster: RedisClusterServers) -> None:
     while moved < MOVES:
         source, target = chance.sample(cluster.nodes, 2)
         slot = some_slot_in_use(source)
-        if slot is not None and move_slot(cluster, slot, target, pause_s=0.01):
+        if slot is not None and move_slot(cluster, slot, target, pause_s=0.005):
             moved += 1
-    for shard in range(traffic.settings.shards):
+    for shard in range(4):
         slot = slot_of(cluster.nodes[0], b"span-buf:q:{%d}" % shard)
-        move_slot(cluster, slot, next(node for node in cluster.nodes if node is not owner(cluster, slot)), pause_s=0.01)
+        move_slot(
+            cluster, slot, next(node for node in cluster.nodes if node is not owner(cluster, slot)), pause_s=0.005
+        )
     ledger = traffic.finish()
 
-    assert len(ledger.acknowledged) > 500
+    assert len(ledger.acknowledged) > 200
     assert not ledger.lost
     assert (ledger.twice, ledger.contradictions, ledger.outcomes["sweep.requeued"]) == (0, 0, 0)
     assert not ledger.unexpected

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from pydantic import SecretStr
 from pytest_celery import CeleryBrokerCluster, CeleryTestSetup, CeleryTestWorker, CeleryWorkerCluster
 from pytest_celery.vendors.redis.broker.api import RedisTestBroker
 
@@ -65,9 +66,10 @@ def celery_worker_cluster(
     celery_setup_app: Celery,
     tmp_path: Path,
 ) -> Iterator[CeleryWorkerCluster]:
-    environment = {env_name(field): str(value) for field, value in settings.model_dump(exclude_unset=True).items()}
-    environment[env_name("redis_url")] = settings.redis_url.get_secret_value()
-    environment[env_name("broker_url")] = settings.broker_url.get_secret_value()
+    environment = {
+        env_name(field): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for field, value in settings.model_dump(exclude_unset=True).items()
+    }
     worker = Worker(tmp_path / "worker", environment, include="tests.pipeline.stop_at")
     node = CeleryTestWorker(WorkerBox(worker.start()), app=celery_setup_app)
     yield CeleryWorkerCluster(node)

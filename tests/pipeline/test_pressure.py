@@ -12,7 +12,7 @@ from redis import Redis
 
 from buffer.settings import Settings
 from embedded.redis import RedisServer
-from tests.pipeline.outside import Message, Pipeline, once, span, span_id, span_ids
+from tests.pipeline.outside import Pipeline, once, span, span_id, span_ids
 from tests.pipeline.workers import environment_of
 
 ROOT = Path(__file__).parents[2]
