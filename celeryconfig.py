@@ -3,7 +3,7 @@
 from kombu.entity import Exchange, Queue
 
 from buffer.settings import Settings
-from tasks.transport import claim_atomically, kombu_url
+from tasks.transport import broker_ssl, claim_atomically, kombu_url
 
 _settings = Settings.from_environment()
 _broker = _settings.broker_url.get_secret_value()
@@ -11,6 +11,7 @@ _on_rabbitmq = _broker.startswith(("amqp", "pyamqp"))
 claim_atomically()
 
 broker_url = kombu_url(_broker)
+broker_use_ssl = broker_ssl(_broker)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_transport_options = (

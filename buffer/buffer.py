@@ -85,9 +85,9 @@ class SpanBuffer:
         """How far the intake is behind, by the probes that came through it."""
         return lag_ms(self.client, self.keys, self.settings, now_ms)
 
-    def probe_seen(self, sent_ms: int, *, now_ms: int | None = None) -> None:
+    def probe_seen(self, sent_ms: int) -> None:
         """A probe has come through the intake."""
-        probe_seen(self.client, self.keys, self.settings, sent_ms, now() if now_ms is None else now_ms)
+        probe_seen(self.client, self.keys, self.settings, sent_ms)
 
     def count_delivery(self, message_id: str) -> int:
         """Deliveries of an ingest message after the first, this one included."""
@@ -108,14 +108,15 @@ class SpanBuffer:
     def depth(self, *, now_ms: int | None = None) -> int:
         """Segments that are queued or claimed."""
         shards = self.shards(now() if now_ms is None else now_ms)
-        return self._entries([zset for shard in shards for zset in (self.keys.queue(shard), self.keys.claims(shard))])
+        zsets = [zset for shard in shards for zset in (self.keys.queue(shard), self.keys.claims(shard))]
+        return sum(scripts.run(self.client, [Command(zset, ("ZCARD", zset)) for zset in zsets]))
 
     def claimed(self, *, now_ms: int | None = None) -> int:
-        """Segments that are being flushed."""
-        return self._entries([self.keys.claims(shard) for shard in self.shards(now() if now_ms is None else now_ms)])
-
-    def _entries(self, zsets: list[bytes]) -> int:
-        return sum(scripts.run(self.client, [Command(zset, ("ZCARD", zset)) for zset in zsets]))
+        """Segments that are being flushed: claimed, and the lease has not ended."""
+        now_ms = now() if now_ms is None else now_ms
+        zsets = [self.keys.claims(shard) for shard in self.shards(now_ms)]
+        live = [Command(zset, ("ZCOUNT", zset, now_ms * 1000, "+inf")) for zset in zsets]
+        return sum(scripts.run(self.client, live))
 
     def overdue_ms(self, *, now_ms: int | None = None) -> int:
         """How long the oldest due segment has been waiting for a claim; 0 when none is due."""
@@ -128,11 +129,11 @@ class SpanBuffer:
     def count_outcomes(self, outcomes: Mapping[str, int], *, now_ms: int | None = None) -> None:
         """Add to the durable counters of the day, kept for eight days."""
         at = datetime.fromtimestamp((now() if now_ms is None else now_ms) / 1000, UTC)
-        key = self.keys.outcomes(f"{at:%Y%m%d}")
-        counts = [Command(key, ("HINCRBY", key, name, n)) for name, n in outcomes.items() if n]
+        counts = {name: spans for name, spans in outcomes.items() if spans}
         if counts:
-            expire = Command(key, ("EXPIRE", key, int(timedelta(days=OUTCOME_DAYS).total_seconds())))
-            scripts.run(self.client, [*counts, expire])
+            key = self.keys.outcomes(f"{at:%Y%m%d}")
+            ttl_ms = timedelta(days=OUTCOME_DAYS) // timedelta(milliseconds=1)
+            scripts.run(self.client, [scripts.count_outcomes(key, counts, ttl_ms)])
 
     def outcomes(self, *, now_ms: int | None = None) -> Outcomes:
         """The counters of the days that are kept, added up."""

@@ -34,8 +34,10 @@ def connect(url: str) -> Client:
         if scheme in {"redis+sentinel", "rediss+sentinel"}:
             return _behind_sentinel(_Address.of(url))
         return redis.Redis.from_url(url, health_check_interval=30, **OPTIONS)
-    except ValueError as error:
-        raise SettingsError(f"{scheme}:// URL of the buffer cannot be used: {error}") from None
+    except ValueError:  # its text may show a part of the password
+        raise SettingsError(
+            f"{scheme}:// URL of the buffer cannot be used: a port must be a number, a password percent-encoded"
+        ) from None
     except (RedisError, RedisClusterException) as error:
         raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
 
@@ -75,7 +77,7 @@ def _cluster(address: _Address) -> RedisCluster:
 def _behind_sentinel(address: _Address) -> redis.Redis:
     service, _, db = address.path.partition("/")
     if not service:
-        raise ValueError("the path must name the service: redis+sentinel://host:26379/service/0")
+        raise SettingsError("the path must name the service: redis+sentinel://host:26379/service/0")
     sentinel_login = {"password": address.query.get("sentinel_password")}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(host, port or SENTINEL_PORT) for host, port in address.hosts],

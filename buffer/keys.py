@@ -10,7 +10,7 @@ slot of the shard. Ids in keys are checked before they come here: decimal digits
 | span-buf:q:{SHARD}               | zset | due queue: member -> deadline in ms                    | queue      |
 | span-buf:c:{SHARD}               | zset | claims: member -> end of lease in us                   | queue      |
 | span-buf:o:DAY                   | hash | outcomes of one UTC day: category.reason -> spans      | eight days |
-| span-buf:p                       | hash | the last lag probe that arrived: sent, lag, in ms      | queue      |
+| span-buf:p                       | zset | when the youngest lag probe that arrived was sent, ms  | queue      |
 | span-buf:d:DIGEST                | int  | deliveries of one ingest message after the first       | late_grace |
 """
 

@@ -6,7 +6,7 @@ A pipeline sends many calls at once, to one Redis or to the nodes of a cluster. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
@@ -52,6 +52,7 @@ LOAD = Script.named("load")
 CLEANUP_SEGMENT = Script.named("cleanup-segment")
 CLEANUP_QUEUE = Script.named("cleanup-queue")
 REQUEUE = Script.named("requeue")
+COUNT_OUTCOMES = Script.named("count-outcomes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +291,10 @@ def cleanup_queue(
 
 def requeue(keys: Keys, shard: int, entry: bytes, *, deadline_ms: int, ttl_ms: int) -> Command:
     return Command.evalsha(REQUEUE, (keys.queue(shard), keys.claims(shard)), entry, deadline_ms, ttl_ms)
+
+
+def count_outcomes(key: bytes, outcomes: Mapping[str, int], ttl_ms: int) -> Command:
+    return Command.evalsha(COUNT_OUTCOMES, (key,), ttl_ms, *(word for counter in outcomes.items() for word in counter))
 
 
 RECORD_HEADER_BYTES = 38

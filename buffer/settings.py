@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -128,6 +129,15 @@ class Settings(BaseSettings):
             raise ValueError(f"must begin with one of {', '.join(REDIS_SCHEMES)}")
         return url
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _has_ports(cls, url: SecretStr) -> SecretStr:
+        """What follows would show a password that is cut at a slash as a port that is none."""
+        netloc = urlsplit(url.get_secret_value()).netloc.rpartition("@")[2]
+        if any(port and not port.isdigit() for port in re.findall(r"(?:^|,)(?:\[[^\]]*\]|[^:,]*):([^,]*)", netloc)):
+            raise ValueError("a port is not a number; special characters of a password must be percent-encoded")
+        return url
+
     @field_validator("sentry_dsn")
     @classmethod
     def _is_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
@@ -170,11 +180,6 @@ class Settings(BaseSettings):
     def task_soft_time_limit(self) -> float:
         """When a task is told to stop: three quarters of the limit, in seconds."""
         return 0.75 * self.task_time_limit
-
-    @property
-    def probe_patience_ms(self) -> int:
-        """A probe leaves with every flush; one that is later than this, beyond the usual lag, is held up."""
-        return round(3 * self.flush_interval * 1000)
 
     @property
     def index_ttl_ms(self) -> int:

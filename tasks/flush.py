@@ -50,11 +50,12 @@ def flush(claims: Wire) -> None:
 def produce(claims: Wire) -> Wire:
     """Load, publish confirmed; receipts of what was confirmed. The rest stays, and is due again when its lease ends."""
     loaded = span_buffer().load([Claim.from_wire(claim) for claim in claims])
-    count_outcomes(loaded.outcomes)
+    receipts = [receipt.to_wire() for receipt in _publish(loaded)]
     count("span_buffer.damaged", loaded.damaged)
     if loaded.damaged:
         logger.error("%d flush records have a part that cannot be read. They stay in Redis.", loaded.damaged)
-    return [receipt.to_wire() for receipt in _publish(loaded)]
+    patiently(lambda: count_outcomes(loaded.outcomes))  # what cannot be counted is not cleaned up, so it comes again
+    return receipts
 
 
 def _publish(segments: list[Segment]) -> list[Receipt]:

@@ -28,8 +28,9 @@ def buffered_segments() -> Queue:
 @cache
 def _producers() -> ProducerPool:
     """Apart from Celery's own: a confirm that came late there would count for a segment."""
-    options = app.conf.broker_transport_options
-    return ProducerPool(Connection(app.conf.broker_url, transport_options=options).Pool(1), limit=1)
+    tls = app.conf.broker_use_ssl and dict(app.conf.broker_use_ssl)
+    connection = Connection(app.conf.broker_url, ssl=tls, transport_options=app.conf.broker_transport_options)
+    return ProducerPool(connection.Pool(1), limit=1)
 
 
 def room_downstream() -> int:
