@@ -42,11 +42,11 @@ def append(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span]
                 )
                 for trace, parts in calls
             ],
-            settings.ack_replicas,
+            replicas=settings.ack_replicas,
         )
     ]
     queued = _queue(keys, settings, zip((trace for trace, _ in calls), replies, strict=True), now_ms)
-    scripts.run(client, list(queued), settings.ack_replicas)
+    scripts.run(client, list(queued), replicas=settings.ack_replicas)
     for reply in replies:
         outcomes += _outcomes(reply)
     return Appended(

@@ -44,8 +44,9 @@ def claim(
                 )
                 for shard, lease_us in leases.items()
             ],
+            foreign_types=True,
         )
-        taken = dict(zip(leases.items(), map(scripts.claim_reply, replies), strict=True))
+        taken = dict(zip(leases.items(), (scripts.claim_reply(reply or []) for reply in replies), strict=True))
         for (shard, lease_us), entries in taken.items():
             claims += _claims(client, keys, shard, lease_us, entries)
         asking = rest + [shard for (shard, _), entries in taken.items() if len(entries) == share]

@@ -44,7 +44,7 @@ def connect(url: str) -> Client:
 
 class _Address(NamedTuple):
     hosts: list[tuple[str, int | None]]
-    login: dict[str, str | None]
+    login: dict[str, Any]
     path: str
     query: dict[str, str]
     tls: dict[str, Any]
@@ -70,14 +70,16 @@ def _host(host: str) -> tuple[str, int | None]:
 
 
 def _cluster(address: _Address) -> RedisCluster:
-    nodes = [ClusterNode(host, port or REDIS_PORT) for host, port in address.hosts]
+    nodes = [ClusterNode(host, port or REDIS_PORT) for host, port in address.hosts]  # type: ignore[no-untyped-call]
     return RedisCluster(startup_nodes=nodes, **address.login, **address.tls, **OPTIONS)
 
 
 def _behind_sentinel(address: _Address) -> redis.Redis:
     service, _, db = address.path.partition("/")
     if not service:
-        raise SettingsError("the path must name the service: redis+sentinel://host:26379/service/0")
+        raise SettingsError(
+            "redis+sentinel:// URL of the buffer must name the service: redis+sentinel://host:26379/service/0"
+        )
     sentinel_login = {"password": address.query.get("sentinel_password")}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(host, port or SENTINEL_PORT) for host, port in address.hosts],

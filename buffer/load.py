@@ -14,7 +14,7 @@ from buffer.codec import unpack
 from buffer.errors import DamagedPart
 from buffer.keys import Keys, member
 from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span
-from buffer.scripts import Client, Command, WrongType
+from buffer.scripts import Client, Command
 from buffer.segment import Segment
 from buffer.settings import Settings
 
@@ -68,11 +68,12 @@ def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim]
             )
             for c in ours
         ],
-        settings.ack_replicas,  # a record that a failover forgets would let the same spans go under another id
+        foreign_types=True,
+        replicas=settings.ack_replicas,  # a record that a failover forgets would let the same spans go under another id
     )
     given_back: list[Command] = []
     for claim, reply in zip(ours, replies, strict=True):
-        if isinstance(reply, WrongType):
+        if reply is None:
             loaded.damaged += 1
             continue
         found = scripts.load_reply(reply)

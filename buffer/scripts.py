@@ -68,11 +68,11 @@ class Command:
         return cls(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script)
 
 
-def run(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
+def run(client: Client, commands: Sequence[Command], *, replicas: int = 0, foreign_types: bool = False) -> list[Any]:
     """The replies, in order, when so many replicas have what was written, too.
 
-    Raises BufferUnavailable when one may not have been done: doing all again is safe. A key that somebody else has put
-    there with another type gives a WrongType in its place, and stops nobody else.
+    Raises BufferUnavailable when one may not have been done: doing all again is safe. With ``foreign_types`` a key that
+    somebody else has put there with another type gives None in its place, and stops nobody else.
     """
     replies: list[Any] = [None] * len(commands)
     todo = list(range(len(commands)))
@@ -90,12 +90,11 @@ def run(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[
         except (RedisError, RedisClusterException) as error:
             _look_at_cluster_again(client)
             raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
-    return [_checked(reply) for reply in replies]
+    return [None if foreign_types and _is_wrong_type(reply) else _checked(reply) for reply in replies]
 
 
-@dataclass(frozen=True, slots=True)
-class WrongType:
-    """The reply of a command that met a key of a foreign type."""
+def _is_wrong_type(reply: Any) -> bool:
+    return isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)
 
 
 def _checked(reply: Any) -> Any:
@@ -103,8 +102,6 @@ def _checked(reply: Any) -> Any:
         raise BufferFull(
             "Redis has reached maxmemory and refused to write. Nothing is lost; flush, then do it again."
         ) from reply
-    if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
-        return WrongType()
     if isinstance(reply, Exception):
         raise BufferUnavailable(f"Redis refused: {reply}. Nothing is lost; do it again.") from reply
     return reply

@@ -39,7 +39,7 @@ class RedisClusterServers:
             node.start()
         self._assign_slots()
         self._introduce()
-        wait_until(self.whole, "The Redis cluster's nodes did not agree in time.")
+        wait_until(self._agreed, "The Redis cluster's nodes did not agree in time.")
         self._replicate()
         wait_until(self.whole, "The Redis cluster's replicas were not in sync in time.")
         return self
@@ -67,9 +67,12 @@ class RedisClusterServers:
     def whole(self) -> bool:
         """Every node is up, agrees on the slots, and is one of so many masters or in sync with one."""
         try:
-            return len(self.primaries()) >= self._masters and all(self._is_well(node) for node in self.nodes)
+            return len(self.primaries()) == self._masters and self._agreed()
         except redis.RedisError:
             return False
+
+    def _agreed(self) -> bool:
+        return all(self._is_well(node) for node in self.nodes)
 
     def _is_well(self, node: RedisServer) -> bool:
         with node.client() as client:

@@ -55,8 +55,10 @@ def server_program() -> str:
 
 
 class RabbitServer:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, configuration: str = "") -> None:
+        """`configuration`: further lines of rabbitmq.conf."""
         self.directory = directory
+        self._configuration = configuration
         self._name = f"spans-{secrets.token_hex(4)}@localhost"
         self._port, self._mapper_port, self._distribution_port = _ports()
         self._node: Child | None = None
@@ -93,7 +95,7 @@ class RabbitServer:
         """Starts it and does not wait."""
         program = server_program()
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self._port))
+        (self.directory / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self._port) + self._configuration)
         (self.directory / "plugins").write_text("[].\n")
         environment = self._environment()
         if self._mapper is None or self._mapper.exit_status is not None:

@@ -8,6 +8,7 @@ Messages, publishing, acknowledging, restoring, pub/sub and reconnecting stay ko
 BRPOP connection: `_in_poll` is set while a reply or a report is awaited. The reasons: docs/broker.md.
 """
 
+import ssl
 from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
@@ -48,7 +49,22 @@ def kombu_url(url: str) -> str:
         return f"redis+socket://{parts.netloc}{parts.path}?{urlencode(query)}"
     if parts.scheme == "rediss":
         return urlunsplit(parts._replace(query=urlencode({"ssl_cert_reqs": "required", **query})))
+    if parts.scheme == "amqps":
+        return urlunsplit(parts._replace(query=""))
     return url
+
+
+def broker_ssl(url: str) -> dict[str, object] | None:
+    """What py-amqp needs to verify the name as well as the authority: by itself it looks at the authority alone.
+
+    Redis is told in its URL. ``server_hostname`` None means the host of the URL; kombu fills it in, so every connection
+    needs a copy of its own.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "amqps":
+        return None
+    authority = dict(parse_qsl(parts.query)).get("ssl_ca_certs")
+    return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": authority, "server_hostname": None}
 
 
 class QoS(stock.QoS):

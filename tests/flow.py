@@ -5,7 +5,7 @@ TTLs run in real time; everything else in the buffer runs on the clock that is p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -50,7 +50,9 @@ class Flow:
         return [segment.receipt for segment in segments]
 
     def cleanup(self, receipts: Iterable[Receipt]) -> Cleaned:
-        return self.buffer.cleanup(receipts, now_ms=self.now_ms)
+        cleaned = self.buffer.cleanup(receipts, now_ms=self.now_ms)
+        self.outcomes += cleaned.outcomes
+        return cleaned
 
     def flush(self) -> list[Segment]:
         """Everything that is due now, all the way. The segments of this flush."""
@@ -101,13 +103,31 @@ def dying_after(pipelines: int) -> Iterator[None]:
     """In this block the process dies before it sends one pipeline more than that to Redis."""
     sent, run = 0, scripts.run
 
-    def dying(client: Client, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
+    def dying(client: Client, commands: Sequence[Command], **options: Any) -> list[Any]:
         nonlocal sent
         if sent == pipelines:
             raise Died
         sent += 1
-        return run(client, commands, replicas)
+        return run(client, commands, **options)
 
     with pytest.MonkeyPatch.context() as patch, suppress(Died):
         patch.setattr(scripts, "run", dying)
         yield
+
+
+@contextmanager
+def in_between(pipelines: int, do: Callable[[], object]) -> Iterator[None]:
+    """In this block somebody else does something when so many pipelines have been sent to Redis."""
+    sent, run = 0, scripts.run
+
+    def interrupted(client: Client, commands: Sequence[Command], **options: Any) -> list[Any]:
+        nonlocal sent
+        sent += 1
+        if sent == pipelines + 1:
+            do()
+        return run(client, commands, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts, "run", interrupted)
+        yield
+    assert sent > pipelines

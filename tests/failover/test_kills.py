@@ -3,11 +3,8 @@
 The long form is `python -m failover`.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from os import kill
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from buffer.errors import BufferUnavailable
 from embedded.cluster import RedisClusterServers, wait_until
 from embedded.redis import RedisServer
 from embedded.sentinel import SentinelServers
+from failover.kills import frozen
 from failover.trial import run
 from tests.builders import chain, names, span
 from tests.flow import Flow
@@ -27,13 +25,19 @@ SPANS = 1500
 
 
 def test_sentinel_promotes_again_and_again(sentinel: SentinelServers) -> None:
-    result = run(sentinel, spans=SPANS, failovers=2, ack_replicas=2, seed=1, pause_s=0.1)
+    result = run(sentinel, spans=SPANS, failovers=2, ack_replicas=2, seed=1, pause_s=0.1, cut_off_s=0.5)
     assert result.kept_its_promise, str(result)
 
 
 def test_cluster_promotes_again_and_again(replicated_cluster: RedisClusterServers) -> None:
-    result = run(replicated_cluster, spans=SPANS, failovers=2, ack_replicas=1, seed=1, pause_s=0.1)
+    result = run(replicated_cluster, spans=SPANS, failovers=2, ack_replicas=1, seed=1, pause_s=0.1, cut_off_s=0.5)
     assert result.kept_its_promise, str(result)
+
+
+def test_without_replicas_that_acknowledge_there_is_a_window(sentinel: SentinelServers) -> None:
+    """The control: the same, with nothing waited for."""
+    result = run(sentinel, spans=SPANS, failovers=1, ack_replicas=0, seed=1, pause_s=0.05, cut_off_s=0.5)
+    assert result.ledger.lost
 
 
 def test_a_cluster_client_that_was_idle_finds_the_new_primary(replicated_cluster: RedisClusterServers) -> None:
@@ -69,25 +73,25 @@ def test_frozen_replicas_have_acknowledged_nothing(sentinel: SentinelServers) ->
 
 
 @pytest.mark.parametrize("ack_replicas", [2, 1])
-def test_a_primary_that_was_cut_off_goes_on_without_knowing(sentinel: SentinelServers, ack_replicas: int) -> None:
+def test_a_primary_that_was_cut_off_goes_on_without_knowing(own_sentinel: SentinelServers, ack_replicas: int) -> None:
     """It was away while another was promoted, and takes writes when it is back, until a sentinel tells it better."""
-    (old,) = sentinel.primaries()
+    (old,) = own_sentinel.primaries()
     late = Flow(old.client(), ack_replicas=ack_replicas)  # connected to it, and has heard of nothing
     late.append(span("a"))
-    with frozen(*sentinel.sentinels):
+    with frozen(*own_sentinel.sentinels):
         with frozen(old):
-            promote_another(sentinel, old)
+            promote_another(own_sentinel, old)
         assert old.client().info("replication")["role"] == "master"
         with pytest.raises(BufferUnavailable):
             late.append(span("b", "a"))
 
 
-def test_one_of_two_replicas_is_not_enough(sentinel: SentinelServers) -> None:
+def test_one_of_two_replicas_is_not_enough(own_sentinel: SentinelServers) -> None:
     """Why ack_replicas must be all of them: the one that had not acknowledged may be promoted."""
-    (primary,) = sentinel.primaries()
-    behind, ahead = (node for node in sentinel.nodes if node is not primary)
+    (primary,) = own_sentinel.primaries()
+    behind, ahead = (node for node in own_sentinel.nodes if node is not primary)
     careless, careful = (Flow(primary.client(), ack_replicas=replicas) for replicas in (1, 2))
-    with frozen(*sentinel.sentinels):
+    with frozen(*own_sentinel.sentinels):
         with behind.client() as client:
             client.replicaof("NO", "ONE")  # promoted; `ahead` has not been told yet
         assert careless.append(span("a")).spans == 1
@@ -97,7 +101,7 @@ def test_one_of_two_replicas_is_not_enough(sentinel: SentinelServers) -> None:
     assert ahead.client().info("replication")["role"] == "slave"
 
 
-@pytest.mark.parametrize("kind", ["sentinel", "replicated_cluster"])
+@pytest.mark.parametrize("kind", ["own_sentinel", "replicated_cluster"])
 def test_nothing_but_buffer_unavailable_comes_out(kind: str, request: pytest.FixtureRequest) -> None:
     """All servers gone, at once and for good: each verb says so, and soon."""
     servers: SentinelServers | RedisClusterServers = request.getfixturevalue(kind)
@@ -106,7 +110,8 @@ def test_nothing_but_buffer_unavailable_comes_out(kind: str, request: pytest.Fix
     claims = buffer.claim(now_ms=time.time_ns() // 1_000_000 + 100_000)
     receipts = [segment.receipt for segment in buffer.load(claims)]
     assert receipts
-    for node in servers.nodes:
+    nodes = list(servers.nodes)
+    for node in nodes:
         node.kill()
     verbs: list[Callable[[], Any]] = [
         lambda: buffer.append(chain("a", "b")),
@@ -152,18 +157,6 @@ def promote_another(sentinel: SentinelServers, old: RedisServer) -> None:
     for node in others:
         with node.client() as client:
             client.replicaof("127.0.0.1", new.port)
-
-
-@contextmanager
-def frozen(*servers: RedisServer) -> Iterator[None]:
-    pids = [server.pid for server in servers if server.pid]
-    for pid in pids:
-        kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            kill(pid, signal.SIGCONT)
 
 
 def until_it_is_done(call: Callable[[], Any]) -> Any:

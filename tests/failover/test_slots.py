@@ -15,9 +15,9 @@ from embedded.redis import RedisServer
 from failover.slots import SlotMove, half_moved, move_slot, owner, slot_of, some_slot_in_use
 from failover.traffic import Traffic
 from tests.builders import TRACE_ID, chain, grouped, span
-from tests.flow import Flow, keys, leftovers
+from tests.flow import Flow, leftovers
 
-MOVES = 12
+MOVES = 6
 TRACE = Trace(1, TRACE_ID)
 
 
@@ -30,7 +30,7 @@ def test_slots_move_under_load(cluster: RedisClusterServers) -> None:
         slot = some_slot_in_use(source)
         if slot is not None and move_slot(cluster, slot, target, pause_s=0.005):
             moved += 1
-    for shard in range(4):
+    for shard in range(2):
         slot = slot_of(cluster.nodes[0], b"span-buf:q:{%d}" % shard)
         move_slot(
             cluster, slot, next(node for node in cluster.nodes if node is not owner(cluster, slot)), pause_s=0.005
@@ -66,28 +66,25 @@ def test_a_client_that_follows_ask_is_refused_too(cluster: RedisClusterServers) 
     """The buffer never follows one. Another version of its client might."""
     flow, move = half_a_trace(cluster)
     (claim,) = flow.claim()
-    move.begin()
-    move.move(keys(flow.client, "l")[0])
-    with move.source.client() as source, pytest.raises((TryAgainError, AskError)):
-        run_on(source, load_command(flow, claim))
-    with move.target.client() as target, pytest.raises(TryAgainError):
-        run_on(target, load_command(flow, claim), asking=True)
+    with half_moved(cluster, move.slot, move.target) as move:
+        move.move(flow.buffer.keys.index(TRACE))
+        with move.source.client() as source, pytest.raises((TryAgainError, AskError)):
+            run_on(source, load_command(flow, claim))
+        with move.target.client() as target, pytest.raises(TryAgainError):
+            run_on(target, load_command(flow, claim), asking=True)
 
 
 def test_a_script_that_declares_the_index_alone_would_run_on_half_a_trace(cluster: RedisClusterServers) -> None:
     """The control: the prefix among the keys is what protects."""
     flow, move = half_a_trace(cluster)
     (claim,) = flow.claim()
-    move.begin()
-    move.move(keys(flow.client, "l")[0])
-    sha, _, index, segments, *arguments = load_command(flow, claim).words[1:]
+    index, segments, *arguments = load_command(flow, claim).words[3:]
     source = scripts.LOAD.source.replace("KEYS[2]", "ARGV[9]")
-    with move.target.client() as target:
-        target.script_load(source)
+    with half_moved(cluster, move.slot, move.target) as move, move.target.client() as target:
+        move.move(flow.buffer.keys.index(TRACE))
         alone = target.script_load(source)
-        command = ("EVALSHA", alone, 1, index, *arguments, segments)
-        reply = run_on(target, scripts.Command(claim.key, command), asking=True)
-    assert sha != alone
+        command = scripts.Command(claim.key, ("EVALSHA", alone, 1, index, *arguments, segments))
+        reply = run_on(target, command, asking=True)
     assert scripts.load_reply(reply).expired == 3  # it takes spans that are there for expired
 
 

@@ -7,6 +7,7 @@ import struct
 import pytest
 import zstandard
 
+from buffer.errors import BufferUnavailable
 from buffer.scripts import Client
 from tests.builders import grouped, identities, span, trace_id
 from tests.flow import Flow, fields, keys, leftovers
@@ -202,3 +203,27 @@ def test_a_foreign_head_does_not_stop_a_flush(flow: Flow, value: bytes) -> None:
     assert {each.trace_id for each in loaded} == {trace_id(n) for n in range(3)}
     flow.cleanup(flow.publish(loaded))
     assert flow.buffer.depth(now_ms=flow.now_ms) == 0 or flow.drain() == []
+
+
+def test_an_append_whose_queue_is_a_key_of_another_type_is_not_acknowledged(redis_client: Client) -> None:
+    flow = Flow(redis_client, shards=1)
+    redis_client.set(flow.buffer.keys.queue(0), b"x", ex=60)
+
+    with pytest.raises(BufferUnavailable):
+        flow.append(span("a"))
+
+
+def test_an_append_onto_a_key_of_another_type_is_not_acknowledged(flow: Flow) -> None:
+    flow.client.set(victim(flow), b"x", ex=60)
+
+    with pytest.raises(BufferUnavailable):
+        flow.append(span("b", "a", trace=trace_id(1)))
+
+
+def test_a_queue_of_another_type_does_not_stop_the_other_shards(redis_client: Client) -> None:
+    flow = Flow(redis_client, shards=2)
+    flow.append(*(span("a", trace=trace_id(n)) for n in range(20)))
+    flow.wait(10)
+    redis_client.set(flow.buffer.keys.queue(0), b"x", ex=60)
+
+    assert {claim.shard for claim in flow.claim()} == {1}

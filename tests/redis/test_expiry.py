@@ -174,6 +174,40 @@ def test_a_partly_flushed_segment_that_expires_counts_only_the_rest(store: Clien
     assert len(flow.spans) == 2
 
 
+def test_newcomers_that_expire_between_load_and_clean_up_are_counted(store: Client) -> None:
+    """Catches a clean-up that takes an empty segment for one that was flushed whole."""
+    flow = Flow(store)
+    flow.append(*chain("a", "b"))
+    flow.wait(10)
+    loaded = flow.load()
+    flow.append(*(span(f"c{n}", "b") for n in range(3)))
+    store.delete(*keys(store, "s"))
+    flow.cleanup(flow.publish(loaded))
+    flow.drain()
+    [index] = keys(store, "l")
+
+    assert flow.outcomes["expired.segment_ttl"] >= 3
+    assert store.hget(index, "n") == b"0"
+    assert store.pttl(index) <= flow.settings.late_grace_ms
+
+
+def test_what_expired_before_a_merge_with_a_segment_under_flush_is_counted(store: Client) -> None:
+    """b's record is cleaned up in a, whose own spans are gone."""
+    flow = Flow(store)
+    flow.append(span("c", "b"), span("a"))
+    flow.wait(60)
+    loaded = [segment for segment in flow.load() if grouped([segment]) == {"b": {"c"}}]
+    [expired] = [segment for segment in keys(store, "s") if segment.endswith(b"a")]
+    store.delete(expired)
+    flow.append(span("b", "a"))
+    flow.cleanup(flow.publish(loaded))
+    flow.drain()
+
+    assert flow.outcomes["expired.segment_ttl"] == 1
+    assert grouped(flow.published) == {"b": {"c"}, "a": {"b"}}
+    assert leftovers(store) == []
+
+
 def test_an_overflow_segment_that_expires_is_counted(store: Client) -> None:
     flow = Flow(store, max_segment_bytes=3000, max_span_bytes=2000)
     flow.append(span("a", size=1900))

@@ -50,15 +50,17 @@ def traces_on(node: RedisServer, buffer: SpanBuffer) -> Iterator[str]:
             yield trace
 
 
-def test_the_fullest_node_of_a_cluster_counts(
-    limited: SpanBuffer, redis_cluster_servers: RedisClusterServers
-) -> None:
+def fill(buffer: SpanBuffer, traces: Iterator[str]) -> None:
+    while True:
+        buffer.append([span("a", trace=trace, size=200_000) for trace in islice(traces, 10)])
+
+
+def test_the_fullest_node_of_a_cluster_counts(limited: SpanBuffer, redis_cluster_servers: RedisClusterServers) -> None:
     full, *others = redis_cluster_servers.nodes
     traces = traces_on(full, limited)
 
     with pytest.raises(BufferFull):
-        while True:
-            limited.append([span("a", trace=trace, size=200_000) for trace in islice(traces, 10)])
+        fill(limited, traces)
 
     assert limited.memory_used() > 0.9
     assert limited.memory_used() == pytest.approx(used(full), abs=0.05)
@@ -79,7 +81,7 @@ def test_one_node_that_may_evict_is_enough_to_refuse(
     limited.refuse_eviction()
     put(redis_cluster_servers.nodes[1], "maxmemory-policy", "allkeys-lru")
 
-    with pytest.raises(SettingsError, match="allkeys-lru.*noeviction"):
+    with pytest.raises(SettingsError, match="allkeys-lru"):
         limited.refuse_eviction()
 
 

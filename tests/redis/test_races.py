@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from buffer import scripts
+from buffer import Segment, scripts
 from buffer.codec import unpack
 from buffer.keys import member
-from buffer.model import Digest, LeaseUs, SegmentKey, Trace
+from buffer.model import Digest, SegmentKey, Trace
 from buffer.scripts import Client
 from tests.builders import TRACE_ID, grouped, identities, span, span_id, trace_id
-from tests.flow import Flow, dying_after, fields, keys, leftovers
+from tests.flow import Flow, dying_after, fields, in_between, keys, leftovers
 
 TRACE = Trace(1, TRACE_ID)
 
@@ -37,6 +37,22 @@ def test_race_window_2_a_span_between_the_two_clean_up_steps_keeps_its_queue_ent
     flow.append(span("a"))
     flow.wait(10)
     receipts = flow.publish(flow.load())
+
+    with in_between(1, lambda: flow.append(span("b", "a"))):
+        cleaned = flow.cleanup(receipts)
+
+    assert (cleaned.segments, cleaned.parts) == (1, 1)
+    assert flow.buffer.depth(now_ms=flow.now_ms) == 1
+    assert grouped(flow.drain()) == {"a": {"b"}}
+    assert leftovers(store) == []
+
+
+def test_a_span_between_the_two_steps_of_a_clean_up_that_is_delivered_again(store: Client) -> None:
+    """The first delivery died between its steps. Catches a first step that deletes what the receipt does not name."""
+    flow = Flow(store)
+    flow.append(span("a"))
+    flow.wait(10)
+    receipts = flow.publish(flow.load())
     with dying_after(1):
         flow.cleanup(receipts)
     assert keys(store, "s") == []
@@ -45,6 +61,46 @@ def test_race_window_2_a_span_between_the_two_clean_up_steps_keeps_its_queue_ent
     flow.cleanup(receipts)
 
     assert grouped(flow.drain()) == {"a": {"b"}}
+    assert leftovers(store) == []
+
+
+def test_a_merge_between_the_two_clean_up_steps_is_queued_where_it_went(store: Client) -> None:
+    """What is left was left in b; in between it moved to a. Catches a left-over that is queued nowhere."""
+    flow = Flow(store)
+    flow.append(span("c", "b"))
+    flow.wait(60)
+    receipts = flow.publish(flow.load())
+    flow.append(span("d", "b"))
+
+    with in_between(1, lambda: flow.append(span("b", "a"))):
+        flow.cleanup(receipts)
+
+    flow.drain()
+    assert identities(flow.spans) == identities([span("c", "b"), span("d", "b"), span("b", "a")])
+    assert leftovers(store) == []
+
+
+def test_a_claim_between_a_loads_look_at_its_lease_and_its_read(store: Client) -> None:
+    """Another flush takes over in that moment: both publish, under one id. Catches an id of the flush's own."""
+    flow = Flow(store)
+    flow.append(span("a"))
+    flow.wait(10)
+    slow = flow.claim()
+    owner: list[Segment] = []
+
+    def take_over() -> None:
+        flow.append(span("b", "a"))
+        flow.wait(181)
+        owner.extend(flow.load())
+
+    with in_between(1, take_over):
+        loaded = flow.load(slow)
+
+    assert {segment.flush_id for segment in loaded} <= {segment.flush_id for segment in owner}
+    flow.cleanup(flow.publish(owner))
+    flow.cleanup([segment.receipt for segment in loaded])
+    flow.drain()
+    assert identities(flow.spans) == identities([span("a"), span("b", "a")])
     assert leftovers(store) == []
 
 
@@ -135,13 +191,21 @@ def test_a_score_is_compared_as_a_number(store: Client) -> None:
 
 
 @pytest.mark.parametrize("lease_us", [1_800_000_190_000_000, 1_800_000_190_000_001, 1_799_999_999_999_999])
-def test_a_lease_ends_whatever_its_digits(store: Client, lease_us: int) -> None:
-    """Catches leases compared as text: 1.80000019e+15 is how Redis prints some of them."""
+def test_a_lease_that_went_through_a_float_ends(store: Client, lease_us: int) -> None:
+    """A client reads scores as floats. Catches leases compared as text, in the script: ...000 and ...000.0 differ."""
     flow = Flow(store, shards=1)
     segment = SegmentKey(bytes.fromhex(span_id("a")))
     store.zadd(flow.buffer.keys.claims(0), {member(TRACE, segment): lease_us})
+    read_back = store.zscore(flow.buffer.keys.claims(0), member(TRACE, segment))
     end = scripts.cleanup_queue(
-        flow.buffer.keys, 0, TRACE, segment, LeaseUs(lease_us), left=None, deadline_ms=0, ttl_ms=60_000
+        flow.buffer.keys,
+        0,
+        TRACE,
+        segment,
+        read_back,  # type: ignore[arg-type]
+        left=None,
+        deadline_ms=0,
+        ttl_ms=60_000,
     )
 
     assert scripts.run(store, [end]) == [[1, 0]]
@@ -161,6 +225,20 @@ def test_a_redelivered_batch_does_not_overwrite_the_link_to_its_data(store: Clie
     flow.drain()
 
     assert identities(flow.spans) == identities([span("c", "b"), span("b", "a")])
+    assert leftovers(store) == []
+
+
+def test_a_span_sent_again_under_another_parent_does_not_overwrite_its_link(store: Client) -> None:
+    """Catches the same: c's data went to a, and only b's old queue entry, through b's link, leads there."""
+    flow = Flow(store)
+    flow.append(span("c", "b"))
+    with dying_after(1):
+        flow.append(span("b", "a"))
+    flow.append(span("b", "x", note="else"))
+    flow.drain()
+
+    sent = [span("c", "b"), span("b", "a"), span("b", "x", note="else")]
+    assert identities(flow.spans) == identities(sent)
     assert leftovers(store) == []
 
 
@@ -252,6 +330,20 @@ def test_an_append_that_died_before_its_queue_entry_is_whole_after_its_redeliver
     flow.drain()
 
     assert identities(flow.spans) == identities(batch)
+    assert leftovers(store) == []
+
+
+def test_an_overflow_that_died_before_its_queue_entry_is_queued_by_its_redelivery(store: Client) -> None:
+    """Catches an append that queues the segment of the root for parts it knows, and not the one that holds them."""
+    flow = Flow(store, max_segment_bytes=3000, max_span_bytes=2000)
+    flow.append(span("a", size=1900))
+    with dying_after(1):
+        flow.append(span("b", "a", size=1900))
+
+    flow.append(span("b", "a", size=1900))
+    flow.drain()
+
+    assert identities(flow.spans) == identities([span("a", size=1900), span("b", "a", size=1900)])
     assert leftovers(store) == []
 
 
