@@ -1,12 +1,14 @@
 """sweep: the safety net. A slow scan for segments that are neither queued nor claimed.
 
 It should find nothing: the order of steps everywhere else sees to that. What it does find is queued and counted, and
-that count is an alarm.
+that count is an alarm. So it looks at a suspect a second time: data goes before its entry, and a segment that is still
+there after its entry was missing has lost it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from buffer import scripts
@@ -18,42 +20,54 @@ from buffer.settings import Settings
 BATCH = 500
 
 
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    key: bytes
+    shard: int
+    member: bytes
+
+
 def sweep(client: Client, keys: Keys, settings: Settings, shards: Iterable[int], now_ms: int) -> Swept:
     shards = list(shards)
     found = client.scan_iter(match=keys.prefix + b":s:*", count=BATCH)
     seen = requeued = 0
     while batch := list(islice(found, BATCH)):
         seen += len(batch)
-        requeued += _requeue(client, keys, settings, shards, list(_idle(client, settings, batch)), now_ms)
+        suspects = _idle(client, settings, _segments(keys, batch))
+        suspects = _without_entry(client, keys, [s.shard for s in suspects], suspects)
+        for shard in shards if suspects else []:  # the shard count may have changed
+            suspects = _without_entry(client, keys, [shard] * len(suspects), suspects)
+        orphans = _idle(client, settings, suspects)
+        queue = [
+            scripts.requeue(keys, s.shard, s.member, deadline_ms=now_ms, ttl_ms=settings.queue_ttl_ms) for s in orphans
+        ]
+        requeued += sum(scripts.run(client, queue))
     return Swept(seen, requeued)
 
 
-def _idle(client: Client, settings: Settings, segments: list[bytes]) -> Iterator[bytes]:
-    """Leaves out what was touched just now: an append may stand between its data and its queue entry."""
-    for segment, idle_s in zip(
-        segments, scripts.run(client, [Command(s, ("OBJECT", "IDLETIME", s)) for s in segments]), strict=True
-    ):
-        if isinstance(idle_s, int) and idle_s >= settings.sweep_idle:
-            yield segment
-
-
-def _requeue(
-    client: Client, keys: Keys, settings: Settings, shards: list[int], segments: list[bytes], now_ms: int
-) -> int:
-    orphans = 0
-    for segment in segments:
+def _segments(keys: Keys, found: Iterable[bytes]) -> list[_Segment]:
+    segments: list[_Segment] = []
+    for name in found:
         try:
-            trace, key = keys.parse_segment(segment)
+            trace, key = keys.parse_segment(name)
         except ValueError:  # somebody else's
             continue
-        entry = member(trace, key)
-        zsets = [zset for shard in shards for zset in (keys.queue(shard), keys.claims(shard))]
-        own = keys.shard(trace)
-        queue_or_claim = [keys.queue(own), keys.claims(own)]
-        if any(s is not None for s in scripts.run(client, [Command(z, ("ZSCORE", z, entry)) for z in queue_or_claim])):
-            continue
-        if any(s is not None for s in scripts.run(client, [Command(z, ("ZSCORE", z, entry)) for z in zsets])):
-            continue  # in the queue of another shard count
-        requeue = scripts.requeue(keys, own, entry, deadline_ms=now_ms, ttl_ms=settings.queue_ttl_ms)
-        orphans += scripts.run(client, [requeue])[0]
-    return orphans
+        segments.append(_Segment(name, keys.shard(trace), member(trace, key)))
+    return segments
+
+
+def _idle(client: Client, settings: Settings, segments: Sequence[_Segment]) -> list[_Segment]:
+    """Those that are there and were not touched just now: an append may stand between its data and its entry."""
+    idle_s = scripts.run(client, [Command(s.key, ("OBJECT", "IDLETIME", s.key)) for s in segments])
+    return [s for s, idle in zip(segments, idle_s, strict=True) if idle is not None and idle >= settings.sweep_idle]
+
+
+def _without_entry(client: Client, keys: Keys, shards: Sequence[int], segments: Sequence[_Segment]) -> list[_Segment]:
+    """Those that are neither in the queue nor in the claims of the shard beside them."""
+    zsets = [zset for shard in shards for zset in (keys.queue(shard), keys.claims(shard))]
+    members = [s.member for s in segments for _ in range(2)]
+    scores = scripts.run(
+        client, [Command(z, ("ZSCORE", z, m)) for z, m in zip(zsets, members, strict=True)], foreign_types=True
+    )
+    entries = zip(scores[::2], scores[1::2], strict=True)
+    return [s for s, (queued, claimed) in zip(segments, entries, strict=True) if queued is None and claimed is None]
