@@ -1,13 +1,16 @@
-# make demo    the whole pipeline on recorded traces, with a killed worker in the middle (about a minute)
-# make run     the pipeline in the foreground, spans kept in .span-buffer/
-# make chaos   100,000 spans through each of three brokers, 300 kills each (half an hour; CHAOS="--broker redis": one)
-# make test    all tests but the long proofs
-# make check   ruff, mypy and the tests that need no Redis
+# make demo       the whole pipeline on recorded traces, with a killed worker in the middle (about a minute)
+# make run        the pipeline in the foreground, spans kept in .span-buffer/
+# make chaos      100,000 spans through each of three brokers, 300 kills each (half an hour; CHAOS="--broker redis": one)
+# make prove      every order of events that small cases allow, and random ones for ten minutes
+# make failover   Sentinel and Cluster, the primary killed again and again (about ten minutes)
+# make bench      what a span costs in CPU, commands and memory, against a floor measured in the same run
+# make test       all tests but the long proofs
+# make check      ruff, mypy and the tests that need no Redis
 #
 # Each makes .venv when there is none. PYTHON=/path/to/python chooses the Python it is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run chaos test check install
+.PHONY: help demo run prove chaos failover bench test check install
 .DELETE_ON_ERROR:
 
 # 3.12 and 3.11 first: for them an embedded Redis comes with the install.
@@ -23,6 +26,15 @@ demo: $(STAMP)
 
 run: $(STAMP)
 	@$(VENV)/bin/python -m embedded.run
+
+prove: $(STAMP)
+	@$(VENV)/bin/python -m prove
+
+failover: $(STAMP)
+	@$(VENV)/bin/python -m failover
+
+bench: $(STAMP)
+	@$(VENV)/bin/python -m benchmarks
 
 chaos: $(STAMP)
 	@$(VENV)/bin/python -m chaos $(CHAOS)
