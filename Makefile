@@ -5,7 +5,7 @@
 # make failover   Sentinel and Cluster, the primary killed again and again (about ten minutes)
 # make bench      what a span costs in CPU, commands and memory, against a floor measured in the same run
 # make test       all tests but the long proofs
-# make check      ruff, mypy and the tests that need no Redis
+# make check      ruff, mypy, known vulnerabilities, and the tests that need no Redis
 #
 # Each makes .venv when there is none. PYTHON=/path/to/python chooses the Python it is made with.
 
@@ -31,7 +31,7 @@ prove: $(STAMP)
 	@$(VENV)/bin/python -m prove
 
 failover: $(STAMP)
-	@$(VENV)/bin/python -m failover
+	@$(VENV)/bin/python -m failover $(FAILOVER)
 
 bench: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks
@@ -46,6 +46,7 @@ check: $(STAMP)
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m ruff format --check .
 	@$(VENV)/bin/python -m mypy
+	@$(VENV)/bin/python .ci/audit
 	@$(VENV)/bin/python -m pytest tests/unit
 
 install: $(STAMP)

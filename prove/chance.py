@@ -57,7 +57,8 @@ class Chance:
             case Kind.REPEAT | Kind.REFUSE:
                 return Decision(kind, random.choice([n for n, a in world.waiting.items() if a.steps] or [""]))
             case Kind.REDELIVER:
-                return Decision(kind, random.choice(list(world.messages)))
+                late = [name for name, m in world.messages.items() if m.task is Task.CLEANUP]
+                return Decision(kind, random.choice(late if late and random.random() < 0.5 else list(world.messages)))
             case Kind.CLOCK:
                 return Decision(kind, number=random.choice(JUMPS_MS))
             case Kind.SHARDS:

@@ -80,7 +80,7 @@ if not record then
     Passage(
         "CLEANUP_SEGMENT",
         "redis.call('HDEL', segment, field)\n",
-        "redis.call(same and 'DEL' or 'HDEL', segment, not same and field or nil)\n",
+        "if same then redis.call('DEL', segment) else redis.call('HDEL', segment, field) end\n",
     ),
 )
 """Whether the record is there or not: the count alone decides."""

@@ -17,7 +17,7 @@ from prove.shrink import shrink
 from prove.trial import Trial, by_chance, replay
 from prove.wire import Wire
 
-CONTROL_LIMIT = 20_000
+CONTROL_LIMIT = 5_000
 """Schedules after which a control counts as not caught."""
 TOLD = 3
 """Failing schedules that are shrunk and told, at the most, of one job."""

@@ -108,6 +108,7 @@ class World:
         actor = self.waiting.get(decision.target)
         if actor is None:
             return False
+        actor.start()
         how = {Kind.REPEAT: How.REPEAT, Kind.REFUSE: How.REFUSED}.get(decision.kind, How.RUN)
         if how is not How.RUN and not isinstance(actor.waiting_for, tuple):
             return False
@@ -234,8 +235,6 @@ class World:
     def note(self, name: str, how: How) -> None:
         if self.trail is not None:
             actor = self.actors[name]
-            if actor.waiting_for is None:
-                actor.start()
             self.say(f"{name}: {self.describe(actor.waiting_for)}{'' if how is How.RUN else ' ' + how.value}")
 
     def describe(self, step: object) -> str:

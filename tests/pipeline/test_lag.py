@@ -46,6 +46,14 @@ def intake(settings: Settings, tmp_path: Path) -> Iterator[Worker]:
     worker.kill()
 
 
+@pytest.fixture
+def second_beat(settings: Settings, tmp_path: Path) -> Iterator[Beat]:
+    beat = Beat(tmp_path / "beat", environment_of(settings))
+    beat.launch()
+    yield beat
+    beat.kill()
+
+
 def buffer_one_half_and_stop_before_the_other(pipeline: Pipeline, intake: Worker) -> None:
     pipeline.send(FIRST)
     pipeline.until(lambda: pipeline.buffer.depth() == len(SEGMENTS), "the first halves to be buffered")
@@ -53,20 +61,17 @@ def buffer_one_half_and_stop_before_the_other(pipeline: Pipeline, intake: Worker
     pipeline.send(SECOND)
 
 
-@pytest.mark.spanbuf(root_timeout=3, timeout=3)
+@pytest.mark.usefixtures("second_beat")  # it does no harm
+@pytest.mark.spanbuf(root_timeout=2, timeout=2)
 def test_segments_are_whole_though_the_intake_was_away_for_longer_than_they_wait(
-    pipeline: Pipeline, intake: Worker, settings: Settings, tmp_path: Path
+    pipeline: Pipeline, intake: Worker
 ) -> None:
-    """With two beats, which do no harm."""
-    beat = Beat(tmp_path / "beat", environment_of(settings))
-    beat.launch()
     buffer_one_half_and_stop_before_the_other(pipeline, intake)
     pipeline.until(lambda: pipeline.buffer.overdue_ms() > 1000, "the first halves to be due")
     assert pipeline.waiting_segments() == []
 
     intake.start()
     segments = pipeline.all_segments()
-    beat.kill()
 
     assert Counter(segment["segment_id"] for segment in segments) == Counter(span_id(n) for n in SEGMENTS)
     assert span_ids(segments) == sorted(ALL)
@@ -74,7 +79,7 @@ def test_segments_are_whole_though_the_intake_was_away_for_longer_than_they_wait
     assert span_ids(pipeline.all_segments()) == [span_id(1000)], "the clock goes on"
 
 
-@pytest.mark.spanbuf(root_timeout=3, timeout=3)
+@pytest.mark.spanbuf(root_timeout=2, timeout=2)
 @pytest.mark.parametrize("celery_worker_cluster", ["tests.pipeline.without_lag"], indirect=True)
 def test_by_the_clock_on_the_wall_all_of_them_are_cut(pipeline: Pipeline, intake: Worker) -> None:
     """The control."""

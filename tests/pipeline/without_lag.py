@@ -1,4 +1,4 @@
-"""Loaded into a worker under test (`--include`): the flush clock is the clock on the wall. The control of `test_lag`."""
+"""Loaded into a worker under test (`--include`): the flush clock is the one on the wall. The control of `test_lag`."""
 
 from buffer import SpanBuffer
 

@@ -16,7 +16,7 @@ from embedded.worker import Worker
 from tests.pipeline.conftest import QUICK
 from tests.security import acl
 
-_PATIENCE_S = 40.0
+_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)

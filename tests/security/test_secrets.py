@@ -91,7 +91,13 @@ def test_a_client_shows_no_secret() -> None:
     assert SECRET not in repr(client.connection_pool)
 
 
-@pytest.mark.parametrize("broker", [f"redis://worker:{SECRET}@{HOST}/0", f"amqp://worker:{SECRET}@{HOST}//"])
+@pytest.mark.parametrize(
+    "broker",
+    [
+        f"redis://worker:{SECRET}@{HOST}/0",
+        f"amqp://worker:{SECRET}@{HOST}//;amqp://worker:{SECRET}@127.0.0.1:2//",
+    ],
+)
 def test_a_worker_without_broker_shows_no_secret(tmp_path: Path, broker: str) -> None:
     """It tries again and again, and says where."""
     said = worker_says(tmp_path, broker_url=broker, redis_url=f"redis://worker:{SECRET}@{HOST}/1")
@@ -99,8 +105,16 @@ def test_a_worker_without_broker_shows_no_secret(tmp_path: Path, broker: str) ->
     assert SECRET not in said
 
 
-def test_a_worker_whose_settings_are_refused_shows_no_secret(tmp_path: Path) -> None:
-    said = worker_says(tmp_path, redis_url=f"http://worker:{SECRET}@{HOST}/1", lease="1")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"redis_url": f"http://worker:{SECRET}@{HOST}/1", "lease": "1"},
+        {"broker_url": f"redis://worker:{SECRET}/x@{HOST}/0"},
+        {"broker_url": f"amqp://worker:{SECRET}#x@{HOST}//"},
+    ],
+)
+def test_a_worker_whose_settings_are_refused_shows_no_secret(tmp_path: Path, wrong: dict[str, str]) -> None:
+    said = worker_says(tmp_path, **wrong)
     assert "settings refused" in said
     assert SECRET not in said
 
@@ -136,7 +150,7 @@ def worker_says(directory: Path, **settings: str) -> str:
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--loglevel=DEBUG", "--pool=solo"]
     try:
         done = subprocess.run(
-            command, env=environment, cwd=directory, capture_output=True, text=True, timeout=5, check=False
+            command, env=environment, cwd=directory, capture_output=True, text=True, timeout=3, check=False
         )
     except subprocess.TimeoutExpired as still:
         return (still.stdout or b"").decode() + (still.stderr or b"").decode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from kombu.connection import Connection
@@ -31,7 +32,7 @@ def tls_port(redis_program: str, certificates: Certificates, tmp_path_factory: p
 
 def test_a_server_whose_certificate_is_good(tls_port: int, certificates: Certificates) -> None:
     flow = Flow(connect(f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={certificates.ca}"))
-    flow.append(span("a"))
+    flow.append(span("a", trace=token_hex(16)))
     assert grouped(flow.drain()) == {"a": {"a"}}
 
 
@@ -79,7 +80,7 @@ def test_behind_sentinel(redis_program: str, certificates: Certificates, tls_por
     sentinel = SentinelServer(tmp_path / "sentinel", f"{conf}sentinel monitor {SERVICE} 127.0.0.1 {tls_port} 1\n")
     with sentinel:
         flow = Flow(connect(f"rediss+sentinel://127.0.0.1:{port}/{SERVICE}?ssl_ca_certs={certificates.ca}"))
-        flow.append(span("a"))
+        flow.append(span("a", trace=token_hex(16)))
         assert grouped(flow.drain()) == {"a": {"a"}}
 
 

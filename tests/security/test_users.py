@@ -1,6 +1,10 @@
 """The users of `deploy/*.acl`: each can do its work, and nothing else. docs/security.md has the table."""
 
+import json
+import re
+from base64 import b64decode
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from kombu.connection import Connection
@@ -28,6 +32,19 @@ def test_the_file_as_it_comes_lets_nobody_in(redis_program: str, tmp_path: Path)
         with pytest.raises(RedisFailed, match="did not start"):
             server.start()
         assert b"SHA256_OF_PASSWORD" in server.said() or b"WARNING" in server.said()
+
+
+def test_the_worker_may_run_what_the_code_runs_and_no_more() -> None:
+    """In the buffer. The file goes along when a command is added or given up."""
+    (line,) = (line for line in (acl.DEPLOY / "redis-buffer.acl").read_text().splitlines() if "spans-worker" in line)
+    granted = set(re.findall(r"\+(\S+)", line))
+    root = acl.DEPLOY.parent
+    scripts = [file.read_text() for file in (root / "lua").glob("*.lua") if file.name != "take-message.lua"]
+    called = {name.lower() for text in scripts for name in re.findall(r"redis\.call\('(\w+)'", text)}
+    sources = [file.read_text() for file in (root / "buffer").glob("*.py")]
+    sent = {name.lower() for text in sources for name in re.findall(r'\("([A-Z]{3,})", ', text)}
+    by_the_client = {"script|load", "scan", "info", "command", "cluster|slots", "hello", "auth", "select", "ping"}
+    assert granted - by_the_client - {"object|idletime"} == called | sent - {"object"}
 
 
 def test_the_worker_s_rights_are_enough_for_the_library(redis_program: str, tmp_path: Path) -> None:
@@ -66,6 +83,24 @@ def test_the_rights_are_enough_for_the_pipeline(guarded: Guarded) -> None:
             received.append(message.payload)
             message.ack()
     assert set(outside.span_ids(received)) >= {outside.span_id(n) for n in (1, 2, 3)}
+
+
+def test_and_for_what_a_killed_worker_held(guarded: Guarded) -> None:
+    trace = token_hex(16)
+    with guarded.broker.client() as broker:
+        guarded.buffer.freeze()
+        guarded.send([outside.span(1, trace_id=trace)])
+        guarded.until(lambda: any(b"spans.ingest" in held for held in broker.hvals("unacked")))
+        guarded.worker.kill()
+        guarded.buffer.thaw()
+        guarded.worker.start()
+        guarded.until(lambda: any(trace in body_of(message) for message in broker.lrange("buffered-segments", 0, -1)))
+        assert acl.refused(broker) == set()
+
+
+def body_of(message: bytes) -> str:
+    """Of a message as it waits in the Redis broker."""
+    return b64decode(json.loads(message)["body"]).decode()
 
 
 @pytest.mark.parametrize(
