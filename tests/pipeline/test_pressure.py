@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from random import Random
@@ -55,7 +55,8 @@ class Outside:
         self.buffer.config_set("maxmemory", 0)
 
     def refusals(self) -> int:
-        return int(self.buffer.info("errorstats").get("errorstat_OOM", {"count": 0})["count"])
+        """Redis 6.2 counts what it refused inside a script as any error, so the worker is asked."""
+        return self.pipeline.worker.said().count(b"reached maxmemory")
 
     def waiting(self) -> int:
         return int(self.broker.llen("spans.ingest"))
@@ -65,6 +66,19 @@ class Outside:
 
     def said(self, words: bytes, times: int = 1) -> Callable[[], bool]:
         return lambda: self.pipeline.worker.said().count(words) >= times
+
+    def send_until_closed(self, batches: Iterator[list[dict[str, object]]], at_a_time: int) -> list[str]:
+        """The ids of what was sent. Not faster than Redis could take it in the second until the worker looks."""
+        sent: list[str] = []
+
+        def closed_meanwhile() -> bool:
+            for each in islice(batches, at_a_time):
+                self.pipeline.send(each)
+                sent.extend(str(span["span_id"]) for span in each)
+            return self.said(CLOSED)()
+
+        self.pipeline.until(closed_meanwhile, "the intake to stop")
+        return sent
 
 
 @pytest.fixture
@@ -76,20 +90,19 @@ def outside(pipeline: Pipeline) -> Outside:
 def test_the_intake_stops_before_redis_refuses_and_goes_on_when_there_is_room(
     pipeline: Pipeline, outside: Outside
 ) -> None:
-    """More comes at once than Redis has room for."""
     outside.limit(12_000_000)
-    batches = range(240)
-    for number in batches:
-        pipeline.send(batch(number))
-    pipeline.until(outside.said(CLOSED), "the intake to stop")
+    batches = map(batch, count())
+    sent = outside.send_until_closed(batches, at_a_time=5)
+    for each in islice(batches, 100):
+        pipeline.send(each)
+        sent += [str(span["span_id"]) for span in each]
     assert outside.waiting() > 0
 
     segments = pipeline.all_segments()
 
     assert outside.said(OPEN)()
-    assert span_ids(segments) == sent_by(batches)
+    assert span_ids(segments) == sent
     assert outside.refusals() == 0
-    assert b"maxmemory and refused" not in pipeline.worker.said()
     assert pipeline.buffer.outcomes() == {}
 
 
@@ -97,18 +110,19 @@ def test_the_intake_stops_before_redis_refuses_and_goes_on_when_there_is_room(
 def test_when_nobody_takes_the_segments_the_buffer_grows_and_then_the_intake_stops(
     pipeline: Pipeline, outside: Outside
 ) -> None:
-    early, late = range(40), range(40, 160)
+    """What comes last is more than there is room for; without the gate Redis would refuse some of it."""
+    early, late = range(100), range(100, 180)
     for number in early:
         pipeline.send(batch(number))
     pipeline.until(lambda: outside.waiting() == 0 and pipeline.buffer.overdue_ms() > 2000, "the queue to be full")
     assert 10 <= outside.queued() <= 10 + 5
     assert outside.queued() + pipeline.buffer.depth() == len(early)
 
-    outside.limit(4_000_000)
+    outside.limit(3_000_000)
+    pipeline.until(outside.said(CLOSED), "the intake to stop")
     for number in late:
         pipeline.send(batch(number))
-    pipeline.until(outside.said(CLOSED), "the intake to stop")
-    assert outside.waiting() > 0
+    assert outside.waiting() >= len(late)
     assert outside.queued() <= 10 + 5
 
     segments = pipeline.all_segments()
@@ -135,17 +149,9 @@ def test_what_is_inside_goes_out_of_a_redis_that_refuses_everything(pipeline: Pi
 # What were stuck in `unacked` would come too late for this test.
 @pytest.mark.spanbuf(max_memory_used=0.4, visibility_timeout=120)
 def test_what_is_on_its_way_when_the_intake_stops_goes_back_at_once(pipeline: Pipeline, outside: Outside) -> None:
-    numbers = count(1)
-    sent: list[str] = []
-
-    def closed_meanwhile() -> bool:
-        for number in islice(numbers, 20):
-            pipeline.send([span(number, trace_id=f"{number:032x}")])
-            sent.append(span_id(number))
-        return outside.said(CLOSED)()
-
     outside.limit(outside.used())
-    pipeline.until(closed_meanwhile, "the intake to stop")
+    batches = ([span(number, trace_id=f"{number:032x}")] for number in count(1))
+    sent = outside.send_until_closed(batches, at_a_time=20)
     outside.unlimit()
 
     assert span_ids(pipeline.all_segments()) == sent
