@@ -16,6 +16,7 @@ from rich.text import Text
 from prove.jobs import Done
 
 PLAIN_EVERY_S = 15.0
+CHANCE = "by chance"
 
 
 @dataclass(slots=True)
@@ -89,14 +90,14 @@ class Report:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for column in ("", "schedules", "failed"):
-            table.add_column(column, justify="left" if not column else "right")
-        for name, row in sorted(self._rows.items(), key=lambda item: item[0] == "by chance"):
-            label = name if name == "by chance" else f"every schedule of: {name}"
-            table.add_row(label, f"{row.schedules:,}", f"{row.failed}")
+        table.add_column("")
+        table.add_column("schedules", justify="right")
+        table.add_column("")
+        for name, row in sorted(self._rows.items(), key=lambda item: item[0] == CHANCE):
+            label = CHANCE if name == CHANCE else f"in every order: {name}"
+            table.add_row(label, f"{row.schedules:,}", f"{row.failed} failed")
         for name, done in self._controls.items():
-            what = f"caught: {done.stories[0]}" if done.failed else "NOT CAUGHT"
-            table.add_row(f"control: {name}", f"{done.schedules:,}", what)
+            table.add_row(f"control: {name}", f"{done.schedules:,}", "caught" if done.failed else "NOT CAUGHT")
         return table
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from prove.controls import CONTROLS
 from prove.exhaustive import CONFIGURATIONS
 from prove.ground import own_redis
 from prove.jobs import Done
-from prove.report import Report
+from prove.report import CHANCE, Report
 from prove.story import lines
 from prove.trial import by_chance, replay
 
@@ -51,7 +51,7 @@ def run(plan: Plan, report: Report) -> int:
         chunks = plan.chunks()
         while waiting:
             for first, size in islice(chunks, max(0, 2 * plan.processes - len(waiting))):
-                waiting[pool.submit(jobs.chance, plan.seed, first, size)] = report.tried("by chance")
+                waiting[pool.submit(jobs.chance, plan.seed, first, size)] = report.tried(CHANCE)
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 waiting.pop(future)(future.result())
     return report.conclude()

@@ -10,6 +10,7 @@ from buffer.errors import SpanBufferError
 from prove import checks
 from prove.chance import Chance
 from prove.decision import Schedule
+from prove.events import apply
 from prove.ground import no_lots
 from prove.scenario import Scenario, random_scenario
 from prove.wire import Wire
@@ -37,7 +38,7 @@ def by_chance(wire: Wire, seed: int, number: int) -> Trial:
         while world.waiting:
             decision = chance.next(world)
             schedule.append(decision)
-            if not world.apply(decision):
+            if not apply(world, decision):
                 schedule.pop()
 
     faults = judged(world, decide)
@@ -52,7 +53,7 @@ def replay(wire: Wire, scenario: Scenario, schedule: Schedule, *, trail: bool = 
     done: Schedule = []
 
     def decide() -> None:
-        done.extend(decision for decision in schedule if world.apply(decision))
+        done.extend(decision for decision in schedule if apply(world, decision))
         world.finish()
 
     faults = judged(world, decide)

@@ -13,19 +13,19 @@ from typing import cast
 from greenlet import getcurrent  # type: ignore[import-untyped]
 
 from buffer import Segment, Span, SpanBuffer, scripts
-from buffer.codec import unpack
-from buffer.errors import BufferUnavailable
-from buffer.model import Appended, Digest, Outcomes
+from buffer.model import Appended, Outcomes
 from buffer.scripts import Client
 from prove.actors import Actor, Message, Task
 from prove.client import How, StepClient
-from prove.decision import Decision, Kind
+from prove.decision import Kind
 from prove.scenario import Scenario
 from prove.story import told
 from prove.wire import Wire
 
 START_MS = 1_700_000_000_000
 SCRIPT_NAMES = ("APPEND", "CLAIM", "LOAD", "CLEANUP_SEGMENT", "CLEANUP_QUEUE", "REQUEUE")
+LONG_MS = 400_000
+"""Longer than any lease and deadline, shorter than the late grace."""
 MAX_ROUNDS = 60
 FLUSH_SIDE = (Task.PRODUCE, Task.CLEANUP)
 
@@ -46,8 +46,7 @@ class World:
         self.wire = wire
         self.client = StepClient(wire, getcurrent())
         self.now_ms = START_MS
-        self.earliest_ms = START_MS
-        self.latest_ms = START_MS + max(scenario.ahead_ms)
+        self.latest_ms = self.earliest_ms = START_MS
         self.use_shards(scenario.shards)
         self.messages: dict[str, Message] = {}
         self.deliveries: Counter[str] = Counter()
@@ -81,7 +80,7 @@ class World:
 
     def send(self, message: Message) -> None:
         self.messages[message.name] = message
-        self._deliver(message)
+        self.deliver(message)
 
     def acknowledged(self, message: Message, appended: Appended) -> None:
         self.acknowledgements[message.name] += 1
@@ -95,125 +94,32 @@ class World:
     def published(self, segment: Segment) -> None:
         self.publications.append(Published(segment, tuple(segment.messages())))
 
-    # What the scheduler decides
+    # What the scheduler does
 
-    def apply(self, decision: Decision) -> bool:
-        """False when the decision does not apply now."""
-        done = HANDLERS[decision.kind](self, decision)
-        if done:
-            self.happened[decision.kind] += 1
-        return done
-
-    def _step(self, decision: Decision) -> bool:
-        actor = self.waiting.get(decision.target)
-        if actor is None:
-            return False
-        actor.start()
-        how = {Kind.REPEAT: How.REPEAT, Kind.REFUSE: How.REFUSED}.get(decision.kind, How.RUN)
-        if how is not How.RUN and not isinstance(actor.waiting_for, tuple):
-            return False
-        self.note(actor.name, how)
-        actor.step(how)
-        if actor.ended:
-            del self.waiting[actor.name]
-        return True
-
-    def _crash(self, decision: Decision) -> bool:
-        actor = self.waiting.get(decision.target)
-        if actor is None or not actor.steps:
-            return False
-        self.say(f"{actor.name} crashes before: {self.describe(actor.waiting_for)}")
-        actor.crash()
-        del self.waiting[actor.name]
-        self.may_repeat |= actor.message.task in FLUSH_SIDE
-        if actor.message.task is Task.INGEST:
-            self._deliver(actor.message)
-        return True
-
-    def _redeliver(self, decision: Decision) -> bool:
-        message = self.messages.get(decision.target)
-        if message is None or (message.name in self.waiting and not self.waiting[message.name].steps):
-            return False
-        self.may_repeat |= message.task in FLUSH_SIDE
-        self._deliver(message)
-        self.say(f"{message.name} is delivered again")
-        return True
-
-    def _drop(self, decision: Decision) -> bool:
-        actor = self.waiting.get(decision.target)
-        if actor is None or actor.steps or actor.message.task not in (*FLUSH_SIDE, Task.INGEST):
-            return False
-        if actor.message.task is Task.INGEST:
-            if self.deliveries[actor.message.name] == 1:
-                return False
-            self.abandoned |= not self.acknowledgements[actor.message.name]
-        self.may_repeat |= actor.message.task is Task.CLEANUP
-        del self.waiting[actor.name]
-        self.say(f"{actor.name} never arrives")
-        return True
-
-    def _clock(self, decision: Decision) -> bool:
-        self.now_ms += decision.number
-        self.latest_ms, self.earliest_ms = max(self.latest_ms, self.now_ms), min(self.earliest_ms, self.now_ms)
-        if self.latest_ms - self.earliest_ms >= self.settings.lease_ms:
-            self.may_repeat = True
-        self.say(f"the clock moves by {decision.number / 1000:+g} s")
-        return True
-
-    def _forget(self, decision: Decision) -> bool:
-        self.wire.forget_scripts()
-        self.say("SCRIPT FLUSH")
-        return True
-
-    def _expire(self, decision: Decision) -> bool:
-        segments = sorted(self.wire.call(("KEYS", b"p:s:*")))
-        if not segments or self.abandoned or self._ingest_half_done():
-            return False
-        key = segments[decision.number % len(segments)]
-        trace, _ = self.buffer.keys.parse_segment(key)
-        content = self.wire.calls((("HGETALL", key), ("DEL", key)))[0]
-        for field, value in zip(content[::2], content[1::2], strict=True):
-            if len(field) == 16:
-                self.expired.update(unpack(trace, Digest(field), value))
-        self.may_repeat = True
-        self.say(f"the TTL of {self.describe((key,))} runs out")
-        return True
-
-    def _ingest_half_done(self) -> bool:
-        """An ingest is over, or given up, long before a TTL."""
-        at_work = (actor.message for actor in self.waiting.values() if actor.message.task is Task.INGEST)
-        return any(self.deliveries[m.name] > 1 or self.actors[m.name].steps for m in at_work)
-
-    def _grace(self, decision: Decision) -> bool:
-        indexes = sorted(self.wire.call(("KEYS", b"p:l:*")))
-        over = [key for key in indexes if self.wire.call(("PTTL", key)) <= self.settings.late_grace_ms]
-        if not over:
-            return False
-        self.wire.call(("DEL", over[decision.number % len(over)]))
-        self.say("the late grace of a trace runs out")
-        return True
-
-    def _shards(self, decision: Decision) -> bool:
-        self.use_shards(decision.number)
-        self.may_repeat = True
-        self.say(f"from here on there are {decision.number} shards")
-        return True
-
-    def _deliver(self, message: Message) -> None:
+    def deliver(self, message: Message) -> None:
         self.deliveries[message.name] += 1
         number = self.deliveries[message.name]
         name = message.name if number == 1 else f"{message.name}#{number}"
         self.actors[name] = self.waiting[name] = Actor(name, message, self)
 
+    def step(self, actor: Actor, how: How) -> None:
+        if self.trail is not None:
+            actor.start()
+            self.say(f"{actor.name}: {told(actor.waiting_for)}{'' if how is How.RUN else ' ' + how.value}")
+        actor.step(how)
+        if actor.ended:
+            del self.waiting[actor.name]
+
     # To the end
 
     def finish(self) -> None:
         while self.waiting:
-            self._step(Decision(Kind.STEP, min(self.waiting)))
+            self.step(self.waiting[min(self.waiting)], How.RUN)
 
     def drain(self) -> None:
+        self.now_ms = self.latest_ms + max(self.scenario.ahead_ms)
         for _ in range(MAX_ROUNDS):
-            self.now_ms = self.latest_ms = max(self.latest_ms, self.now_ms) + 400_000
+            self.now_ms = self.latest_ms = self.now_ms + LONG_MS
             claims = self.buffer.claim(now_ms=self.now_ms)
             if not claims:
                 return
@@ -231,28 +137,3 @@ class World:
     def say(self, line: str) -> None:
         if self.trail is not None:
             self.trail.append(line)
-
-    def note(self, name: str, how: How) -> None:
-        if self.trail is not None:
-            actor = self.actors[name]
-            self.say(f"{name}: {self.describe(actor.waiting_for)}{'' if how is How.RUN else ' ' + how.value}")
-
-    def describe(self, step: object) -> str:
-        return told(step)
-
-
-HANDLERS = {
-    Kind.STEP: World._step,
-    Kind.REPEAT: World._step,
-    Kind.REFUSE: World._step,
-    Kind.CRASH: World._crash,
-    Kind.REDELIVER: World._redeliver,
-    Kind.DROP: World._drop,
-    Kind.CLOCK: World._clock,
-    Kind.FORGET: World._forget,
-    Kind.EXPIRE: World._expire,
-    Kind.GRACE: World._grace,
-    Kind.SHARDS: World._shards,
-}
-
-__all__ = ["BufferUnavailable", "NotDrained", "Published", "World"]

@@ -60,6 +60,7 @@ def _set_aside(task_id: str, args: tuple[object, ...], kwargs: dict[str, Any]) -
         "Batch %s came %d times and was set aside: `celery -A tasks set-aside`.", task_id, settings.max_deliveries
     )
     patiently(lambda: count_outcomes(Outcomes({f"{Outcome.SET_ASIDE}.deliveries": spans})))
+    patiently(lambda: span_buffer().forget_deliveries(task_id))  # it may be sent again
 
 
 def _decoded(args: tuple[object, ...], kwargs: dict[str, Any]) -> Decoded:

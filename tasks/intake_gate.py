@@ -14,7 +14,6 @@ from celery.utils.log import get_logger
 
 from buffer import Settings
 from buffer.connect import connect
-from buffer.errors import BufferUnavailable
 from buffer.memory import memory_used
 
 logger = get_logger(__name__)
@@ -68,6 +67,6 @@ class IntakeGate(bootsteps.StartStopStep):
             try:
                 client = client or connect(self.settings.redis_url.get_secret_value())
                 self.used = memory_used(client)
-            except BufferUnavailable as error:
+            except Exception as error:  # the thread must outlive whatever it meets
                 logger.warning("Could not look at the buffer's memory: %s", error)
             sleep(LOOK_EVERY_S)
