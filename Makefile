@@ -40,7 +40,7 @@ chaos: $(STAMP)
 	@$(VENV)/bin/python -m chaos $(CHAOS)
 
 test: $(STAMP)
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 check: $(STAMP)
 	@$(VENV)/bin/python -m ruff check .

@@ -91,6 +91,11 @@ class World:
         """The spans of acknowledged batches."""
         return {span for name in self.acknowledgements for span in self.messages[name].batch}
 
+    @property
+    def out(self) -> set[Span]:
+        """The spans that were published."""
+        return {span for p in self.publications for span in p.segment.spans}
+
     def published(self, segment: Segment) -> None:
         self.publications.append(Published(segment, tuple(segment.messages())))
 
