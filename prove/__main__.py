@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from embedded.child import signals_exit
 from prove.report import Report
 from prove.run import Plan, replay_seed, run
 
@@ -17,9 +18,10 @@ from prove.run import Plan, replay_seed, run
 @click.option("--only", type=int, help="Run this schedule of the seed alone, and print every step of it.")
 @click.option("--processes", type=int, default=2, show_default=True, help="Each with a Redis of its own.")
 def main(minutes: float, schedules: int | None, seed: int, only: int | None, processes: int) -> None:
-    if only is not None:
-        sys.exit(replay_seed(seed, only))
-    sys.exit(run(Plan(seed, None if schedules else minutes * 60, schedules, processes), Report()))
+    with signals_exit():
+        if only is not None:
+            sys.exit(replay_seed(seed, only))
+        sys.exit(run(Plan(seed, None if schedules else minutes * 60, schedules, processes), Report()))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from sys import maxsize
 
 from prove import jobs
@@ -43,7 +44,7 @@ class Plan:
 def run(plan: Plan, report: Report) -> int:
     """0 when nothing was lost and every control was caught."""
     waiting: dict[Future[Done], Callable[[Done], None]] = {}
-    with report, ProcessPoolExecutor(plan.processes, get_context("spawn"), jobs.begin) as pool:
+    with report, _processes(plan.processes) as pool:
         for number, small in enumerate(CONFIGURATIONS):
             waiting[pool.submit(jobs.exhaustive, number)] = report.tried(small.name)
         for number, control in enumerate(CONTROLS):
@@ -55,6 +56,19 @@ def run(plan: Plan, report: Report) -> int:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 waiting.pop(future)(future.result())
     return report.conclude()
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Left in a hurry, they are ended where they are; their guards see to the servers and directories."""
+    with ProcessPoolExecutor(count, get_context("spawn"), jobs.begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def replay_seed(seed: int, number: int) -> int:
