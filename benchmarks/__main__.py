@@ -3,6 +3,7 @@
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,7 @@ def main() -> None:
             bar = bars.add_task(f"batches of {batch}", total=2 * len(wanted))
             with server.client() as redis:
                 redis.flushall()
-                found.append(measure(redis, wanted, batch, lambda _, done, bar=bar: bars.advance(bar, done)))
+                found.append(measure(redis, wanted, batch, partial(bars.advance, bar)))
     console.print(table(found))
     if options.json:
         options.json.write_text(json.dumps([figures.as_dict() for figures in found], indent=1))

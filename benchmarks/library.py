@@ -48,7 +48,7 @@ class Figures:
         return asdict(self)
 
 
-Progress = Callable[[str, int], None]
+Progress = Callable[[int], object]
 
 
 def measure(redis: Redis, spans: Sequence[Span], batch: int, progress: Progress) -> Figures:
@@ -117,7 +117,7 @@ def _set_batches(redis: Redis, batches: list[list[Span]]) -> None:
 def _ingest(buffer: SpanBuffer, batches: list[list[Span]], progress: Progress) -> None:
     for batch in batches:
         buffer.append(batch, now_ms=NOW_MS)
-        progress("ingest", len(batch))
+        progress(len(batch))
 
 
 def _flush(buffer: SpanBuffer, seen: dict[tuple[int, str, str], int], progress: Progress) -> None:
@@ -128,5 +128,5 @@ def _flush(buffer: SpanBuffer, seen: dict[tuple[int, str, str], int], progress: 
             for span in segment.spans:
                 key = (span.project_id, span.trace_id, span.span_id)
                 seen[key] = seen.get(key, 0) + 1
-            progress("flush", len(segment.spans))
+            progress(len(segment.spans))
         buffer.cleanup([segment.receipt for segment in segments], now_ms=NOW_MS + QUIET_MS)
