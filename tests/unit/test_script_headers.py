@@ -35,6 +35,7 @@ CALLS = {
     ),
     "cleanup-queue": scripts.cleanup_queue(KEYS, 0, TRACE, KEY, LEASE_US, left=None, deadline_ms=1, ttl_ms=1),
     "requeue": scripts.requeue(KEYS, 0, b"member", deadline_ms=1, ttl_ms=1),
+    "count-outcomes": scripts.count_outcomes(b"{outcomes}", {"invalid.bad_span_id": 1}, 1),
 }
 
 
@@ -75,7 +76,7 @@ def test_the_typed_call_passes_what_the_header_declares(script: str) -> None:
 
     assert (sha, command.script) == (scripts.Script.named(script).sha, scripts.Script.named(script))
     assert count == max(used("KEYS", header))
-    per_part = 6 if "ARGV[6..]" in header else 0
+    per_part = 6 if "ARGV[6..]" in header else 2 if "ARGV[2..]" in header else 0
     fixed = max(used("ARGV", header)) - bool(per_part)
     assert len(rest) - int(str(count)) == fixed + per_part
 
