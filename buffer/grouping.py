@@ -14,7 +14,7 @@ from buffer.codec import pack
 from buffer.model import Outcome, Outcomes, Part, SegmentKey, Span, Trace
 
 MAX_PART_SPANS = 500
-"""Bounds what one script call works on; a part of 500 spans of 1 KB packs in about 1 ms."""
+"""Bounds what one script call works on; a part of 500 spans of 1 KB packs in about 1.5 ms."""
 MAX_PART_BYTES = 2**20
 
 _TRACE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
