@@ -1,7 +1,7 @@
 """Part bytes <-> spans. A part is one subsegment, or a slice of one, packed once and never changed.
 
-Layout: version (1 byte, 1), spans (4), payload bytes (4), then a zstd frame of: 49 bytes of ids a span, 4 bytes of
-length a span, the payloads. The scripts read the first nine bytes. The digest is over the unpacked content, so the
+Layout: version (1 byte, 2), dictionary id (4, 0 is none), spans (2), payload bytes (4), then a zstd frame of: 49 bytes
+of ids a span, 4 bytes of length a span, the payloads. The scripts read the first eleven bytes. The digest is over the unpacked content, so the
 same spans have the same name however they were compressed.
 """
 
@@ -18,8 +18,8 @@ import zstandard
 from buffer.errors import DamagedPart
 from buffer.model import Digest, Part, SegmentKey, Span, Trace
 
-VERSION = 1
-HEADER = struct.Struct(">BII")
+VERSION = 2
+HEADER = struct.Struct(">BIHI")
 IDS_BYTES = 49
 NO_ID = " " * 16
 LEVEL = 1
@@ -37,14 +37,14 @@ def pack(parent: SegmentKey, has_root: bool, spans: Sequence[Span], span_ids: by
     raw_bytes = len(content) - (IDS_BYTES + 4) * len(spans)
     if not hasattr(_zstd, "compressor"):
         _zstd.compressor = zstandard.ZstdCompressor(level=LEVEL)
-    blob = HEADER.pack(VERSION, len(spans), raw_bytes) + _zstd.compressor.compress(content)
+    blob = HEADER.pack(VERSION, 0, len(spans), raw_bytes) + _zstd.compressor.compress(content)
     return Part(parent, has_root, span_ids, Digest(blake2b(content, digest_size=16).digest()), blob, raw_bytes)
 
 
 def unpack(trace: Trace, digest: Digest, blob: bytes) -> list[Span]:
     """The spans of one part. Raises DamagedPart for bytes that are not what the digest names."""
     try:
-        version, count, raw_bytes = HEADER.unpack_from(blob)
+        version, _, count, raw_bytes = HEADER.unpack_from(blob)
         if version != VERSION:
             raise DamagedPart(f"part version {version} is not known here")
         size = (IDS_BYTES + 4) * count + raw_bytes

@@ -14,7 +14,7 @@
 -- (16 each). But for the owner it never changes: a flush that is tried again publishes the same content under the same
 -- id. The owner is the claim that publishes it: end of lease in us (8), segment key (12, zeros behind). A merge can
 -- bring a record under another claim, and that one must not publish it a second time while the first is at it.
-local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4c20', '>BI4I4'
+local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4c20', '>BI4I2I4'
 local OWNER_AT, DIGESTS_AT = 19, 39
 local AGE, BYTES, ROOT, QUIET = 1, 2, 3, 4
 local index, segments, key = KEYS[1], KEYS[2], ARGV[1]
@@ -86,8 +86,8 @@ for i = 1, #content, 2 do
   elseif #field == 16 then
     parts[#parts + 1] = i
     add(field, stored)
-    if #stored >= 9 and string.byte(stored) == 1 then
-      local _, count = struct.unpack(PART, stored)
+    if #stored >= 11 and string.byte(stored) == 2 then
+      local _, _, count = struct.unpack(PART, stored)
       held = held + count
     else
       sound = false
@@ -100,8 +100,8 @@ local fresh, fresh_spans, fresh_bytes = {}, 0, 0
 for _, i in ipairs(parts) do
   if not recorded[content[i]] then
     fresh[#fresh + 1] = content[i]
-    if #content[i + 1] >= 9 then
-      local _, count, raw = struct.unpack(PART, content[i + 1])
+    if #content[i + 1] >= 11 then
+      local _, _, count, raw = struct.unpack(PART, content[i + 1])
       fresh_spans, fresh_bytes = fresh_spans + count, fresh_bytes + raw
     end
   end

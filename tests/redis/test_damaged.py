@@ -14,19 +14,19 @@ from tests.flow import Flow, fields, keys, leftovers
 
 
 def header(version: int, spans: int, payload_bytes: int) -> bytes:
-    return struct.pack(">BII", version, spans, payload_bytes)
+    return struct.pack(">BIHI", version, 0, spans, payload_bytes)
 
 
 PARTS = {
     "empty": b"",
-    "short": b"\x01",
+    "short": b"\x02",
     "text": b"not a part at all, but long enough to have a header",
-    "of another version": header(2, 1, 0) + zstandard.compress(b"q" * 53),
-    "without a frame": header(1, 1, 0),
-    "with a bomb": header(1, 2**32 - 1, 2**32 - 1) + zstandard.compress(b"\0" * 100_000),
-    "of another size": header(1, 1, 5) + zstandard.compress(b"q" * 53),
-    "with other ids": header(1, 1, 0) + zstandard.compress(b"q" * 49 + b"\0" * 4),
-    "with other lengths": header(1, 1, 0) + zstandard.compress(b"0" * 49 + b"\xff" * 4),
+    "of another version": header(1, 1, 0) + zstandard.compress(b"q" * 53),
+    "without a frame": header(2, 1, 0),
+    "with a bomb": header(2, 2**16 - 1, 2**32 - 1) + zstandard.compress(b"\0" * 100_000),
+    "of another size": header(2, 1, 5) + zstandard.compress(b"q" * 53),
+    "with other ids": header(2, 1, 0) + zstandard.compress(b"q" * 49 + b"\0" * 4),
+    "with other lengths": header(2, 1, 0) + zstandard.compress(b"0" * 49 + b"\xff" * 4),
 }
 
 

@@ -31,7 +31,7 @@ def test_what_is_packed_comes_back(members: list[Span]) -> None:
     part = packed(*members)
 
     assert unpack(TRACE, part.digest, part.blob) == members
-    assert HEADER.unpack_from(part.blob) == (1, len(members), sum(len(each.payload) for each in members))
+    assert HEADER.unpack_from(part.blob) == (2, 0, len(members), sum(len(each.payload) for each in members))
 
 
 def test_a_span_comes_back_in_the_trace_it_is_stored_under() -> None:
