@@ -1,7 +1,8 @@
 """Part bytes <-> spans. A part is one subsegment, or a slice of one, packed once and never changed.
 
 Layout: version (1 byte, 2), dictionary id (4, 0 is none), spans (2), payload bytes (4), then a zstd frame of: 49 bytes
-of ids a span, 4 bytes of length a span, the payloads. The scripts read the first eleven bytes. The digest is over the unpacked content, so the
+of ids a span, 4 bytes of length a span, the payloads. The scripts read the first eleven bytes. The digest is over the
+unpacked content, so the
 same spans have the same name however they were compressed.
 """
 

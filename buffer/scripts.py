@@ -6,6 +6,7 @@ A pipeline sends many calls at once, to one Redis or to the nodes of a cluster. 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -168,14 +169,13 @@ class AppendReply(NamedTuple):
     expired: int
     merges: int
     overflows: int
-    segments: list[tuple[SegmentKey, int, int]]
-    """Key, state (0 waits for its root, 1 has it, 2 is full), first seen in ms."""
+    segments: list[tuple[int, SegmentKey, int, int]]
+    """Number of the trace in the call, key, state (0 waits for its root, 1 has it, 2 is full), first seen in ms."""
 
 
 def append(
     keys: Keys,
-    trace: Trace,
-    parts: Sequence[Part],
+    traces: Sequence[tuple[Trace, Sequence[Part]]],
     *,
     now_ms: int,
     segment_ttl_ms: int,
@@ -183,14 +183,19 @@ def append(
     max_segment_bytes: int,
     max_index_entries: int,
 ) -> Command:
-    arguments: list[Argument] = [now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries]
-    for part in parts:
-        arguments += (part.parent, int(part.has_root), part.raw_bytes, part.digest, part.span_ids, part.blob)
-    return Command.evalsha(APPEND, (keys.index(trace), keys.segments(trace)), *arguments)
+    """In a cluster a call may have one trace, for each has its slot."""
+    counts = struct.pack(f">{len(traces)}H", *[len(parts) for _, parts in traces])
+    arguments: list[Argument] = [now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries, counts]
+    for _, parts in traces:
+        for part in parts:
+            root_known = b"1" if part.has_root else b"0"
+            arguments += (b"".join((part.parent, part.digest, root_known, part.span_ids)), part.blob)
+    names = [name for trace, _ in traces for name in (keys.index(trace), keys.segments(trace))]
+    return Command.evalsha(APPEND, names, *arguments)
 
 
 def append_reply(reply: list[Any]) -> AppendReply:
-    return AppendReply._make([*reply[:6], list(zip(reply[6::3], reply[7::3], reply[8::3], strict=True))])
+    return AppendReply._make([*reply[:6], list(zip(*(reply[n::4] for n in range(6, 10)), strict=True))])
 
 
 def claim(keys: Keys, shard: int, *, due_ms: int, now_ms: int, lease_us: int, limit: int, ttl_ms: int) -> Command:

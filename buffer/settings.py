@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     segment_ttl: Seconds = Field(
         86_400,
-        description="Redis forgets a segment that nobody touched or tried to flush for so long; outcome `expired`.",
+        description="Redis forgets a segment this long after its first span or the last try to flush it: `expired`.",
     )
     lease: Seconds = Field(180, description="How long one flush owns a claimed segment before another may try.")
     task_time_limit: Seconds = Field(120, gt=0, description="Celery's hard limit; a task still running then is killed.")

@@ -1,13 +1,15 @@
--- append: put the parts of one batch into the segments of one trace; join segments whose missing parent is among them.
+-- append: put the parts of one batch into the segments of their traces; join segments whose missing parent is among them.
 -- WHY Lua:  where a part goes depends on links that another batch may be changing; a load must see all of it or nothing.
--- SLOT:     {project:trace}
+-- SLOT:     {project:trace}, of every trace in the call: in a cluster a call has one
 -- KEYS[1]   index     hash    links, heads, register, live segments (see below)
 -- KEYS[2]   segments  prefix  a segment's hash is this and its key: digest -> part, 'f' flush id -> flush record
+--           the same two for each further trace
 -- ARGV[1]   now ms    ARGV[2] segment TTL ms   ARGV[3] index TTL ms   ARGV[4] max segment bytes   ARGV[5] max index entries
--- ARGV[6..] six a part: parent (8 bytes), root known (0/1), payload bytes, digest (16), span ids (8 each), blob
--- RETURNS   {taken, duplicates, flushed duplicates, expired, merges, overflows, key, state, first seen ms, key, ...}
---           counts are spans but for merges and overflows; a triple for each segment that holds a part of this batch;
---           state 0 waits for its root, 1 has it, 2 is full
+-- ARGV[6]   parts of each trace (2 bytes each)
+-- ARGV[7..] two a part: parent (8 bytes), digest (16), root known (0/1, 1 byte), span ids (8 each); part (see codec.py)
+-- RETURNS   {taken, duplicates, flushed duplicates, expired, merges, overflows, trace, key, state, first seen ms, ...}
+--           counts are spans but for merges and overflows; four values for each segment that holds a part of this batch;
+--           trace counts from 0; state 0 waits for its root, 1 has it, 2 is full
 -- COST      O(spans) + moved parts; a part moves O(log n) times, because the smaller segment moves
 --
 -- The index by length of field and value:
@@ -15,83 +17,75 @@
 --                   -> head (19)           a segment is keyed here
 --                   -> head + root (27)    parted: the data stayed here (the merge was too large), arrivals go to root
 --   overflow (12)   -> head (19)           root and ordinal: takes over when the segment before is full
---   digest (16)     -> key (8 or 12)       the register: where the part was put; '' when it has been flushed
+--   digest (16)     -> key (8 or 12)       the register: where the part was put; flushed when it is there no more
 --   'n'             -> live segments
-local HEAD, HEAD_BYTES, PARTED_BYTES = '>BI4I4I6I4', 19, 27 -- flags, spans, payload bytes, first seen ms, overflow ordinal
+local HEAD, HEAD_BYTES = '>BI4I4I6I4', 19 -- flags, spans, payload bytes, first seen ms, overflow ordinal
 local ROOTED, LATE = 1, 2
-local index, segments = KEYS[1], KEYS[2]
-local now, segment_ttl, index_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local PART_BYTES_AT = 8 -- payload bytes in the header of a part
+local now, segment_ttl, index_ttl = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local max_bytes, max_entries = tonumber(ARGV[4]), tonumber(ARGV[5])
+local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 
--- Read: everything the batch names, then what that links to; the rest on demand.
-local known, dirty = {}, {}
-local function fetch(fields)
-  for from = 1, #fields, 4000 do
-    local values = redis.call('HMGET', index, unpack(fields, from, math.min(from + 3999, #fields)))
-    for i, value in ipairs(values) do known[fields[from + i - 1]] = value end
-  end
-end
+local taken, duplicates, flushed, expired, merges, overflows = 0, 0, 0, 0, 0, 0
+local reply = {0, 0, 0, 0, 0, 0}
+
+-- One trace at a time. `known` is the index as read and as it is going to be, but for heads, which are kept unpacked.
+local index, segments, full, live, created
+local known, heads, changed, dirty
+local there, puts, moves, origins -- key -> in Redis; key -> {digest, part, ...}; {from, to} in order; key -> keys moved there
+local touched, order
+
 local function get(field)
-  if known[field] == nil then known[field] = redis.call('HGET', index, field) end
-  return known[field]
+  local value = known[field]
+  if value == nil then
+    value = call('HGET', index, field)
+    known[field] = value
+  end
+  return value
+end
+local function change(field)
+  if not dirty[field] then
+    dirty[field] = true
+    changed[#changed + 1] = field
+  end
 end
 local function set(field, value)
-  known[field], dirty[field] = value, true
+  known[field], heads[field] = value, nil
+  change(field)
 end
-
-local parts, fields = {}, {'n'}
-for i = 6, #ARGV, 6 do
-  local ids = {}
-  for at = 1, #ARGV[i + 4], 8 do ids[#ids + 1] = string.sub(ARGV[i + 4], at, at + 7) end
-  parts[#parts + 1] = {parent = ARGV[i], rooted = ARGV[i + 1] == '1', bytes = tonumber(ARGV[i + 2]), digest = ARGV[i + 3],
-    ids = ids, blob = ARGV[i + 5]}
-  fields[#fields + 1] = ARGV[i]
-  fields[#fields + 1] = ARGV[i + 3]
-  for _, id in ipairs(ids) do fields[#fields + 1] = id end
-end
-fetch(fields)
-local further = {}
-for _, part in ipairs(parts) do
-  local link = known[part.parent]
-  if link and #link == 8 and known[link] == nil then
-    known[link] = false
-    further[#further + 1] = link
-  end
-end
-fetch(further)
-local full = redis.call('HLEN', index) >= max_entries
-local live = tonumber(get('n') or 0)
-local was_live = live
-
--- Decide: on the values in `known`, on what is there, and on what this call is going to put or move.
-local there, puts, moves = {}, {}, {} -- key -> in Redis; key -> {digest, blob, ...}; {from, to} in order
-local counts = {taken = 0, duplicate = 0, flushed = 0, expired = 0, merges = 0, overflows = 0}
-local touched, order = {}, {}
-
-local function head(key)
+-- The head of a segment; nil when there is a link or nothing.
+local function head_of(key)
+  local h = heads[key]
+  if h then return h end
   local value = get(key)
-  if not value or #value < HEAD_BYTES then return {flags = 0, spans = 0, bytes = 0, since = now, ordinal = 0, new = true} end
-  local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
-  return {flags = flags, spans = spans, bytes = bytes, since = since, ordinal = ordinal, tail = string.sub(value, HEAD_BYTES + 1)}
+  if not value or #value < HEAD_BYTES then return nil end
+  local flags, spans, bytes, since, ordinal = unpack_from(HEAD, value)
+  h = {rooted = flags % 2 == ROOTED, late = flags >= LATE, spans = spans, bytes = bytes, since = since, ordinal = ordinal,
+    parted = #value > HEAD_BYTES and sub(value, HEAD_BYTES + 1)}
+  heads[key] = h
+  return h
+end
+-- The same; or a new one, which stands in the index only if it is changed.
+local function head(key)
+  return head_of(key) or {spans = 0, bytes = 0, since = now, ordinal = 0, new = true}
 end
 local function put_head(key, h)
-  set(key, struct.pack(HEAD, h.flags, h.spans, h.bytes, h.since, h.ordinal) .. (h.tail or ''))
+  heads[key] = h
+  change(key)
 end
-local function flag(flags, bit)
-  if math.floor(flags / bit) % 2 == 1 then return flags end
-  return flags + bit
-end
-local function is_rooted(h) return h.flags % 2 == ROOTED end
 
+-- Is the segment in Redis? One that had spans is not asked for before its TTL can have run out.
 local function exists(key)
-  if there[key] == nil then there[key] = redis.call('EXISTS', segments .. key) == 1 end
+  if there[key] == nil then
+    local h = heads[key]
+    there[key] = h and h.spans > 0 and now - h.since < segment_ttl / 2 or call('EXISTS', segments .. key) == 1
+  end
   return there[key]
 end
-local origins = {} -- key -> keys whose content this call is going to move there
 local function holds(key, digest)
-  if redis.call('HEXISTS', segments .. key, digest) == 1 then return true end
+  if call('HEXISTS', segments .. key, digest) == 1 then return true end
   for _, origin in ipairs(origins[key] or {}) do
-    if redis.call('HEXISTS', segments .. origin, digest) == 1 then return true end
+    if call('HEXISTS', segments .. origin, digest) == 1 then return true end
   end
   return false
 end
@@ -104,63 +98,78 @@ end
 
 -- Where arrivals under an id go. Shortens the path, but never across a parted segment: its data is found through it.
 local function resolve(id)
-  local run = {}
-  local function shorten(to)
-    for i = 1, #run - 1 do set(run[i], to) end
-    run = {}
-  end
+  local run, last
   while true do
-    local value = get(id)
+    local h = heads[id]
+    local value = not h and get(id)
     if value and #value == 8 then
-      run[#run + 1] = id
-      id = value
-    elseif value and #value == PARTED_BYTES then
-      shorten(id)
-      id = string.sub(value, HEAD_BYTES + 1)
+      if last then
+        run = run or {}
+        run[#run + 1] = last
+      end
+      last, id = id, value
     else
-      shorten(id)
-      return id
+      if run then
+        for _, passed in ipairs(run) do set(passed, id) end
+      end
+      h = h or (value and head_of(id))
+      if not (h and h.parted) then return id end
+      run, last, id = nil, nil, h.parted
     end
   end
 end
 -- Where the data that was put under a key is now.
 local function locate(key)
-  local walked = {}
-  while #key == 8 and get(key) and #get(key) == 8 do
-    walked[#walked + 1] = key
-    key = get(key)
+  local run, last
+  while #key == 8 and not heads[key] do
+    local value = get(key)
+    if not value or #value ~= 8 then break end
+    if last then
+      run = run or {}
+      run[#run + 1] = last
+    end
+    last, key = key, value
   end
-  for i = 1, #walked - 1 do set(walked[i], key) end
+  if run then
+    for _, passed in ipairs(run) do set(passed, key) end
+  end
   return key
+end
+
+local function open_segment(h)
+  if not h.new then h.late = true end
+  live, created = live + 1, true
 end
 
 -- The segment waiting for span `id` becomes part of `base`.
 local function join(id, base)
   local from, into = head(id), head(base)
-  counts.merges = counts.merges + 1
+  merges = merges + 1
   if from.spans > 0 and not puts[id] and not exists(id) then
-    counts.expired, live, from.spans = counts.expired + from.spans, live - 1, 0
+    expired, live, from.spans = expired + from.spans, live - 1, 0
   end
   if from.spans == 0 then return set(id, base) end
   if into.spans > 0 and into.bytes + from.bytes > max_bytes then
-    from.tail = base
+    from.parted = base
     return put_head(id, from)
   end
   if exists(id) then
-    moves[#moves + 1] = {id, base}
+    moves[#moves + 1] = {id, base, from.spans > into.spans, into.spans > 0 and exists(base)}
     there[id], there[base] = false, true
     origins[base] = origins[base] or {}
     table.insert(origins[base], id)
     for _, origin in ipairs(origins[id] or {}) do table.insert(origins[base], origin) end
   end
-  puts[base] = puts[base] or {}
-  for _, value in ipairs(puts[id] or {}) do table.insert(puts[base], value) end
-  puts[id] = nil
+  if puts[id] then
+    puts[base] = puts[base] or {}
+    for _, value in ipairs(puts[id]) do table.insert(puts[base], value) end
+    puts[id] = nil
+  end
   if into.spans > 0 then
     live, into.since = live - 1, math.min(into.since, from.since)
   else
     into.bytes, into.since = 0, from.since
-    if not into.new then into.flags = flag(into.flags, LATE) end
+    if not into.new then into.late = true end
   end
   into.spans, into.bytes = into.spans + from.spans, into.bytes + from.bytes
   put_head(base, into)
@@ -171,119 +180,170 @@ end
 -- The segment under `base` that takes `bytes` more: its own, or the newest overflow.
 local function room(base, bytes)
   local h = head(base)
-  local key = h.ordinal == 0 and base or base .. struct.pack('>I4', h.ordinal)
+  if h.ordinal == 0 and (h.spans == 0 or h.bytes + bytes <= max_bytes) then return base, h end
+  local key = h.ordinal == 0 and base or base .. pack('>I4', h.ordinal)
   local current = head(key)
   if current.spans == 0 or current.bytes + bytes <= max_bytes then return key, current end
-  counts.overflows = counts.overflows + 1
+  overflows = overflows + 1
   touch(key)
   h.ordinal = h.ordinal + 1
   put_head(base, h)
-  local overflow = base .. struct.pack('>I4', h.ordinal)
+  local overflow = base .. pack('>I4', h.ordinal)
   return overflow, head(overflow)
 end
 
-local fresh = {}
-local function delivered(part)
-  if fresh[part.digest] then
-    counts.duplicate = counts.duplicate + #part.ids
+-- A part that was delivered before: where it is, its queue entry may be missing, because the call that put it there crashed.
+local function delivered(parent, digest, spans, fresh)
+  if fresh[digest] then
+    duplicates = duplicates + spans
     return true
   end
-  local key = get(part.digest)
-  local flushed = key == ''
-  key = key and not flushed and locate(key)
-  if not flushed and not (key and holds(key, part.digest)) then return false end
-  if flushed then
-    counts.flushed = counts.flushed + #part.ids
-  else
-    counts.duplicate = counts.duplicate + #part.ids
+  local key = get(digest)
+  if not key then return false end
+  key = locate(key)
+  if holds(key, digest) then
+    duplicates = duplicates + spans
     touch(key)
+  else
+    flushed = flushed + spans
   end
-  local base = resolve(part.parent) -- the call that crashed may have merged into it, and queued nothing
+  local base = resolve(parent) -- it may have merged into that, too
   if exists(base) then touch(base) end
   return true
 end
 
-for _, part in ipairs(parts) do
-  if not delivered(part) then
-    fresh[part.digest] = true
-    local base = resolve(part.parent)
-    for _, id in ipairs(part.ids) do
-      if id ~= base then
-        local value = get(id)
-        if not value then
-          if not full then set(id, base) end
-        elseif #value == HEAD_BYTES and not is_rooted(head(id)) then
-          join(id, base)
-        end
+local function put(parent, digest, rooted, spans, ids, part)
+  local base = resolve(parent)
+  for _, id in ipairs(ids) do
+    if id ~= base then
+      local h = head_of(id)
+      if h then
+        if not h.parted and not h.rooted then join(id, base) end
+      elseif not full and not known[id] then
+        set(id, base)
       end
     end
-    local key, h = room(base, part.bytes)
-    if full and holds(key, part.digest) then
-      counts.duplicate = counts.duplicate + #part.ids
-    else
-      counts.taken = counts.taken + #part.ids
-      if h.spans == 0 then
-        live, h.since, h.bytes = live + 1, now, 0
-        if not h.new then h.flags = flag(h.flags, LATE) end
-      end
-      h.spans, h.bytes = h.spans + #part.ids, h.bytes + part.bytes
-      put_head(key, h)
-      puts[key] = puts[key] or {}
-      table.insert(puts[key], part.digest)
-      table.insert(puts[key], part.blob)
-      if not full then set(part.digest, key) end
-    end
-    if part.rooted and base == part.parent then
-      local root = head(base)
-      root.flags = flag(root.flags, ROOTED)
-      put_head(base, root)
-    end
-    touch(key)
   end
-end
-
--- Write: the index first, because HSET is refused when memory is full and then nothing at all has been written.
-if live ~= was_live then set('n', string.format('%d', live)) end
-local entries = {}
-for field in pairs(dirty) do
-  entries[#entries + 1] = field
-  entries[#entries + 1] = known[field]
-end
-local function hset(key, flat)
-  for from = 1, #flat, 4000 do redis.call('HSET', key, unpack(flat, from, math.min(from + 3999, #flat))) end
-end
-hset(index, entries)
-if next(puts) or #moves > 0 then redis.call('PEXPIRE', index, index_ttl) end
-for _, move in ipairs(moves) do
-  local from, into = segments .. move[1], segments .. move[2]
-  local size = redis.call('HLEN', into)
-  if size == 0 then
-    redis.call('RENAME', from, into)
-  elseif size < redis.call('HLEN', from) then
-    hset(from, redis.call('HGETALL', into))
-    redis.call('RENAME', from, into)
+  local bytes = unpack_from('>I4', part, PART_BYTES_AT)
+  local key, h = room(base, bytes)
+  if full and holds(key, digest) then
+    duplicates = duplicates + spans
   else
-    hset(into, redis.call('HGETALL', from))
-    redis.call('DEL', from)
+    taken = taken + spans
+    if h.spans == 0 then
+      open_segment(h)
+      h.since, h.bytes = now, 0
+      if not there[key] then there[key] = false end
+    end
+    h.spans, h.bytes = h.spans + spans, h.bytes + bytes
+    put_head(key, h)
+    local flat = puts[key]
+    if not flat then
+      flat = {}
+      puts[key] = flat
+    end
+    flat[#flat + 1] = digest
+    flat[#flat + 1] = part
+    if not full then set(digest, key) end
   end
-end
-for key, flat in pairs(puts) do
-  hset(segments .. key, flat)
-  redis.call('PEXPIRE', segments .. key, segment_ttl)
+  if rooted and base == parent then
+    local root = head(base)
+    root.rooted = true
+    put_head(base, root)
+  end
+  touch(key)
 end
 
-local reply = {counts.taken, counts.duplicate, counts.flushed, counts.expired, counts.merges, counts.overflows}
-local told = {}
-for _, key in ipairs(order) do
-  key = locate(key)
-  if not told[key] then
-    told[key] = true
-    local h, base = head(key), head(resolve(string.sub(key, 1, 8)))
-    local ordinal = #key == 12 and struct.unpack('>I4', key, 9) or 0
-    local open = head(string.sub(key, 1, 8)).ordinal == ordinal
-    reply[#reply + 1] = key
-    reply[#reply + 1] = (not open and 2) or (is_rooted(base) and 1) or 0
-    reply[#reply + 1] = h.since
+local function hset(key, flat)
+  for from = 1, #flat, 4000 do call('HSET', key, unpack(flat, from, math.min(from + 3999, #flat))) end
+end
+
+-- The index first, because HSET is refused when memory is full and then nothing at all has been written.
+local function write(was_live)
+  if live ~= was_live then set('n', string.format('%d', live)) end
+  local flat = {}
+  for i, field in ipairs(changed) do
+    local h = heads[field]
+    flat[2 * i - 1] = field
+    flat[2 * i] = h and pack(HEAD, (h.rooted and ROOTED or 0) + (h.late and LATE or 0), h.spans, h.bytes, h.since, h.ordinal)
+      .. (h.parted or '') or known[field]
+  end
+  hset(index, flat)
+  if created or #moves > 0 then call('PEXPIRE', index, index_ttl) end
+  for _, move in ipairs(moves) do
+    local from, into = segments .. move[1], segments .. move[2]
+    local larger, present = move[3], move[4]
+    if present or redis.pcall('RENAMENX', from, into) == 0 then
+      if larger then
+        hset(from, call('HGETALL', into))
+        redis.pcall('RENAME', from, into)
+        call('PEXPIRE', into, segment_ttl)
+      else
+        hset(into, call('HGETALL', from))
+        call('UNLINK', from)
+      end
+    end
+  end
+  for key, flat in pairs(puts) do
+    hset(segments .. key, flat)
+    if there[key] == false or now - heads[key].since >= segment_ttl / 2 then call('PEXPIRE', segments .. key, segment_ttl) end
   end
 end
+
+local function tell(trace)
+  local told = {}
+  for _, key in ipairs(order) do
+    key = locate(key)
+    if not told[key] then
+      told[key] = true
+      local own = sub(key, 1, 8)
+      local h, base = head(key), head(resolve(own))
+      local ordinal = #key == 12 and unpack_from('>I4', key, 9) or 0
+      local n = #reply
+      reply[n + 1], reply[n + 2], reply[n + 4] = trace, key, h.since
+      reply[n + 3] = (head(own).ordinal ~= ordinal and 2) or (base.rooted and 1) or 0
+    end
+  end
+end
+
+local at = 7
+for trace = 0, #ARGV[6] / 2 - 1 do
+  index, segments = KEYS[2 * trace + 1], KEYS[2 * trace + 2]
+  known, heads, changed, dirty, there, puts, moves, origins, touched, order = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+  created = false
+
+  local parts, fields = {}, {'n'}
+  for i = 1, unpack_from('>I2', ARGV[6], 2 * trace + 1) do
+    local names = ARGV[at]
+    local part = {sub(names, 1, 8), sub(names, 9, 24), sub(names, 25, 25) == '1', {}, ARGV[at + 1]}
+    local ids, n = part[4], #fields
+    fields[n + 1], fields[n + 2] = part[1], part[2]
+    for from = 26, #names, 8 do
+      local id = sub(names, from, from + 7)
+      ids[#ids + 1] = id
+      fields[n + 2 + #ids] = id
+    end
+    parts[i] = part
+    at = at + 2
+  end
+  for from = 1, #fields, 4000 do
+    local values = call('HMGET', index, unpack(fields, from, math.min(from + 3999, #fields)))
+    for i, value in ipairs(values) do known[fields[from + i - 1]] = value end
+  end
+  full = call('HLEN', index) >= max_entries
+  live = tonumber(known['n'] or 0)
+  local was_live, fresh = live, {}
+
+  for _, part in ipairs(parts) do
+    local parent, digest, rooted, ids, blob = part[1], part[2], part[3], part[4], part[5]
+    if not delivered(parent, digest, #ids, fresh) then
+      fresh[digest] = true
+      put(parent, digest, rooted, #ids, ids, blob)
+    end
+  end
+  if #changed > 0 or next(puts) then write(was_live) end
+  tell(trace)
+end
+
+reply[1], reply[2], reply[3], reply[4], reply[5], reply[6] = taken, duplicates, flushed, expired, merges, overflows
 return reply

@@ -146,7 +146,7 @@ CONTROLS = (
     Control(
         "links overwritten",
         "an append links its spans again, also those that have a link",
-        (Passage("APPEND", "if not value then\n", "if not value or #value == 8 then\n"),),
+        (Passage("APPEND", "not full and not known[id] then", "not full then"),),
     ),
     Control(
         "no custody of merged entries",

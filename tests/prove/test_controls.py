@@ -41,4 +41,4 @@ def test_what_is_caught_is_told_in_a_few_steps(wire: Wire) -> None:
         )
 
     assert len(schedule) <= 15
-    assert sum(map(len, scenario.batches)) <= 3
+    assert sum(map(len, scenario.batches)) <= 6

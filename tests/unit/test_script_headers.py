@@ -21,8 +21,7 @@ TTLS = {"segment_ttl_ms": 1, "index_ttl_ms": 1}
 CALLS = {
     "append": scripts.append(
         KEYS,
-        TRACE,
-        [pack(KEY, True, [span("a")], b"12345678")],
+        [(TRACE, [pack(KEY, True, [span("a")], b"12345678")])],
         now_ms=1,
         max_segment_bytes=1,
         max_index_entries=1,
@@ -76,7 +75,7 @@ def test_the_typed_call_passes_what_the_header_declares(script: str) -> None:
 
     assert (sha, command.script) == (scripts.Script.named(script).sha, scripts.Script.named(script))
     assert count == max(used("KEYS", header))
-    per_part = 6 if "ARGV[6..]" in header else 2 if "ARGV[2..]" in header else 0
+    per_part = 2 if re.search(r"ARGV\[\d\.\.\]", header) else 0
     fixed = max(used("ARGV", header)) - bool(per_part)
     assert len(rest) - int(str(count)) == fixed + per_part
 
