@@ -162,6 +162,10 @@ def flat(reply: Any) -> list[Any]:
     return [word for item in reply for word in (item if isinstance(item, list | tuple) else (item,))]
 
 
+_PARTS_NAMES = struct.Struct(">HH").pack
+_ROOT_SPANS = struct.Struct(">?H").pack
+
+
 class AppendReply(NamedTuple):
     taken: int
     duplicates: int
@@ -184,14 +188,20 @@ def append(
     max_index_entries: int,
 ) -> Command:
     """In a cluster a call may have one trace, for each has its slot."""
-    counts = struct.pack(f">{len(traces)}H", *[len(parts) for _, parts in traces])
-    arguments: list[Argument] = [now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries, counts]
+    shape: list[bytes] = []
+    words: list[Argument] = []
     for _, parts in traces:
+        names: list[Argument] = [b"n"]
         for part in parts:
-            root_known = b"1" if part.has_root else b"0"
-            arguments += (b"".join((part.parent, part.digest, root_known, part.span_ids)), part.blob)
+            ids = part.span_ids
+            names += (part.parent, part.digest, *[ids[i : i + 8] for i in range(0, len(ids), 8)])
+        shape.append(_PARTS_NAMES(len(parts), len(names)))
+        shape += [_ROOT_SPANS(part.has_root, part.count) for part in parts]
+        words += names
+        words += [part.blob for part in parts]
+    fixed = (now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries, b"".join(shape))
     names = [name for trace, _ in traces for name in (keys.index(trace), keys.segments(trace))]
-    return Command.evalsha(APPEND, names, *arguments)
+    return Command.evalsha(APPEND, names, *fixed, *words)
 
 
 def append_reply(reply: list[Any]) -> AppendReply:

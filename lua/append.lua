@@ -5,8 +5,8 @@
 -- KEYS[2]   segments  prefix  a segment's hash is this and its key: digest -> part, 'f' flush id -> flush record
 --           the same two for each further trace
 -- ARGV[1]   now ms    ARGV[2] segment TTL ms   ARGV[3] index TTL ms   ARGV[4] max segment bytes   ARGV[5] max index entries
--- ARGV[6]   parts of each trace (2 bytes each)
--- ARGV[7..] two a part: parent (8 bytes), digest (16), root known (0/1, 1 byte), span ids (8 each); part (see codec.py)
+-- ARGV[6]   for each trace its parts (2 bytes) and names (2), for each of these parts the root known (0/1, 1 byte), spans (2)
+-- ARGV[7..] for each trace its names: 'n', for each part parent (8 bytes), digest (16), span ids (8 each); then its parts
 -- RETURNS   {taken, duplicates, flushed duplicates, expired, merges, overflows, trace, key, state, first seen ms, ...}
 --           counts are spans but for merges and overflows; four values for each segment that holds a part of this batch;
 --           trace counts from 0; state 0 waits for its root, 1 has it, 2 is full
@@ -31,7 +31,7 @@ local reply = {0, 0, 0, 0, 0, 0}
 
 -- One trace at a time. `known` is the index as read and as it is going to be, but for heads, which are kept unpacked.
 local index, segments, full, live, created
-local known, heads, changed, dirty
+local known, heads, changed -- changed: fields in order, and each of them -> true
 local there, puts, moves, origins -- key -> in Redis; key -> {digest, part, ...}; {from, to} in order; key -> keys moved there
 local touched, order
 
@@ -44,8 +44,8 @@ local function get(field)
   return value
 end
 local function change(field)
-  if not dirty[field] then
-    dirty[field] = true
+  if not changed[field] then
+    changed[field] = true
     changed[#changed + 1] = field
   end
 end
@@ -192,9 +192,9 @@ local function room(base, bytes)
   return overflow, head(overflow)
 end
 
--- A part that was delivered before: where it is, its queue entry may be missing, because the call that put it there crashed.
-local function delivered(parent, digest, spans, fresh)
-  if fresh[digest] then
+-- A part that was delivered before: its queue entry may be missing, because the call that put it there crashed.
+local function delivered(parent, digest, spans)
+  if changed[digest] then
     duplicates = duplicates + spans
     return true
   end
@@ -212,9 +212,11 @@ local function delivered(parent, digest, spans, fresh)
   return true
 end
 
-local function put(parent, digest, rooted, spans, ids, part)
+-- The part's span ids are ARGV[first] and those that follow.
+local function put(parent, digest, rooted, spans, first, part)
   local base = resolve(parent)
-  for _, id in ipairs(ids) do
+  for i = first, first + spans - 1 do
+    local id = ARGV[i]
     if id ~= base then
       local h = head_of(id)
       if h then
@@ -244,7 +246,7 @@ local function put(parent, digest, rooted, spans, ids, part)
     end
     flat[#flat + 1] = digest
     flat[#flat + 1] = part
-    if not full then set(digest, key) end
+    if full then changed[digest] = true else set(digest, key) end
   end
   if rooted and base == parent then
     local root = head(base)
@@ -262,7 +264,8 @@ end
 local function write(was_live)
   if live ~= was_live then set('n', string.format('%d', live)) end
   local flat = {}
-  for i, field in ipairs(changed) do
+  for i = 1, #changed do
+    local field = changed[i]
     local h = heads[field]
     flat[2 * i - 1] = field
     flat[2 * i] = h and pack(HEAD, (h.rooted and ROOTED or 0) + (h.late and LATE or 0), h.spans, h.bytes, h.since, h.ordinal)
@@ -292,8 +295,8 @@ end
 
 local function tell(trace)
   local told = {}
-  for _, key in ipairs(order) do
-    key = locate(key)
+  for i = 1, #order do
+    local key = locate(order[i])
     if not told[key] then
       told[key] = true
       local own = sub(key, 1, 8)
@@ -306,41 +309,37 @@ local function tell(trace)
   end
 end
 
-local at = 7
-for trace = 0, #ARGV[6] / 2 - 1 do
-  index, segments = KEYS[2 * trace + 1], KEYS[2 * trace + 2]
-  known, heads, changed, dirty, there, puts, moves, origins, touched, order = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
-  created = false
-
-  local parts, fields = {}, {'n'}
-  for i = 1, unpack_from('>I2', ARGV[6], 2 * trace + 1) do
-    local names = ARGV[at]
-    local part = {sub(names, 1, 8), sub(names, 9, 24), sub(names, 25, 25) == '1', {}, ARGV[at + 1]}
-    local ids, n = part[4], #fields
-    fields[n + 1], fields[n + 2] = part[1], part[2]
-    for from = 26, #names, 8 do
-      local id = sub(names, from, from + 7)
-      ids[#ids + 1] = id
-      fields[n + 2 + #ids] = id
-    end
-    parts[i] = part
-    at = at + 2
-  end
-  for from = 1, #fields, 4000 do
-    local values = call('HMGET', index, unpack(fields, from, math.min(from + 3999, #fields)))
-    for i, value in ipairs(values) do known[fields[from + i - 1]] = value end
+-- Reads what the batch names of one trace; the rest is read on demand.
+local function read(first, last)
+  for from = first, last, 4000 do
+    local to = math.min(from + 3999, last)
+    local values = call('HMGET', index, unpack(ARGV, from, to))
+    for i = from, to do known[ARGV[i]] = values[i - from + 1] end
   end
   full = call('HLEN', index) >= max_entries
   live = tonumber(known['n'] or 0)
-  local was_live, fresh = live, {}
+end
 
-  for _, part in ipairs(parts) do
-    local parent, digest, rooted, ids, blob = part[1], part[2], part[3], part[4], part[5]
-    if not delivered(parent, digest, #ids, fresh) then
-      fresh[digest] = true
-      put(parent, digest, rooted, #ids, ids, blob)
+local shape, at, arg = ARGV[6], 1, 7
+there, moves, origins = {}, {}, {}
+for trace = 0, #KEYS / 2 - 1 do
+  index, segments = KEYS[2 * trace + 1], KEYS[2 * trace + 2]
+  known, heads, changed, puts, touched, order, created = {}, {}, {}, {}, {}, {}, false
+  if next(there) then there, moves, origins = {}, {}, {} end
+
+  local parts, names, rooted, spans
+  parts, names, at = unpack_from('>I2I2', shape, at)
+  read(arg, arg + names - 1)
+  local was_live, from = live, arg + 1
+  arg = arg + names
+  for blob = arg, arg + parts - 1 do
+    rooted, spans, at = unpack_from('>BI2', shape, at)
+    if not delivered(ARGV[from], ARGV[from + 1], spans) then
+      put(ARGV[from], ARGV[from + 1], rooted == 1, spans, from + 2, ARGV[blob])
     end
+    from = from + 2 + spans
   end
+  arg = arg + parts
   if #changed > 0 or next(puts) then write(was_live) end
   tell(trace)
 end
