@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from redis.cluster import RedisCluster
 
 from buffer import scripts
+from buffer.codec import Codec
 from buffer.grouping import group
 from buffer.keys import Keys, member
 from buffer.model import Appended, Outcome, Outcomes, Part, Span, Trace
@@ -26,8 +27,10 @@ WAITING, ROOTED, FULL = 0, 1, 2
 _Call = list[tuple[Trace, list[Part]]]
 
 
-def append(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span], now_ms: int) -> Appended:
-    traces, outcomes = group(spans, settings.max_span_bytes)
+def append(
+    client: Client, keys: Keys, settings: Settings, codec: Codec, spans: Iterable[Span], now_ms: int
+) -> Appended:
+    traces, outcomes = group(spans, settings.max_span_bytes, codec)
     calls = list(_calls(traces, one_slot=isinstance(client, RedisCluster)))
     replies = [
         scripts.append_reply(reply)

@@ -13,6 +13,7 @@ from buffer import scripts
 from buffer.append import append
 from buffer.claim import claim, former_shards
 from buffer.cleanup import cleanup
+from buffer.codec import Codec
 from buffer.deliveries import count_delivery, forget_deliveries
 from buffer.errors import SettingsError
 from buffer.keys import Keys
@@ -41,12 +42,13 @@ class SpanBuffer:
         self.client = client
         self.settings = settings or Settings()
         self.keys = Keys.of(self.settings)
+        self.codec = Codec(self.settings.max_segment_bytes)
         self._former_shards: list[int] = []
         self._former_shards_at_ms: int | None = None
 
     def append(self, spans: Iterable[Span], *, now_ms: int | None = None) -> Appended:
         """Put spans into their segments. When it returns they are stored and queued; when it raises, call it again."""
-        return append(self.client, self.keys, self.settings, spans, now() if now_ms is None else now_ms)
+        return append(self.client, self.keys, self.settings, self.codec, spans, now() if now_ms is None else now_ms)
 
     def claim(self, *, now_ms: int | None = None, limit: int | None = None, lag_ms: int = 0) -> list[Claim]:
         """Take due segments of every shard, each for one lease. Due is what was due ``lag_ms`` ago."""
@@ -62,7 +64,7 @@ class SpanBuffer:
         """Read claimed segments as they will be published; ``now_ms`` is the time of the claim when not given."""
         if now_ms is None and claims:
             now_ms = claims[0].lease_us // 1000 - self.settings.lease_ms
-        return load(self.client, self.keys, self.settings, claims, now_ms or 0)
+        return load(self.client, self.keys, self.settings, self.codec, claims, now_ms or 0)
 
     def cleanup(self, receipts: Iterable[Receipt], *, now_ms: int | None = None) -> Cleaned:
         """Delete what was published; newcomers stay and are queued."""

@@ -1,17 +1,21 @@
 """Part bytes <-> spans. A part is one subsegment, or a slice of one, packed once and never changed.
 
-Layout: version (1 byte, 2), dictionary id (4, 0 is none), spans (2), payload bytes (4), then a zstd frame of: 49 bytes
-of ids a span, 4 bytes of length a span, the payloads. The scripts read the first eleven bytes. The digest is over the
-unpacked content, so the
-same spans have the same name however they were compressed.
+Layout: version (1 byte, 2), dictionary id (4, 0 is none), spans (2), payload bytes (4), then a zstd frame of the
+content. The scripts read these first eleven bytes. The content is in columns, and depends on nothing but the spans:
+
+    spans (2), columns of ids (1), flags (1 a span), span ids, parents, segments (8 a span), payloads, NUL between them
+
+The ids of a span stand in its payload, too, as digits that hardly compress; there a mark takes their place, which saves
+38 bytes of 120 a span for a microsecond. The digest is over the content, so the same spans have the same name however
+they were compressed; two traces, which may have equal contents, share no register.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import accumulate, pairwise
 from threading import local
 
 import zstandard
@@ -21,60 +25,146 @@ from buffer.model import Digest, Part, SegmentKey, Span, Trace
 
 VERSION = 2
 HEADER = struct.Struct(">BIHI")
-IDS_BYTES = 49
-NO_ID = " " * 16
 LEVEL = 1
+MAX_PART_BYTES = 2**20
+"""Payload of a part of more than one span."""
 
-_zstd = local()  # a (de)compressor serves one thread at a time
+SHAPE = struct.Struct(">HB")
+NO_ID = "0" * 16
+HAS_PARENT, HAS_SEGMENT, IS_SEGMENT = 1, 2, 4
+TRACE, OWN, PARENT, SEGMENT, ESCAPE = b"\1", b"\2", b"\3", b"\4", b"\5"
+"""Marks, which no JSON text contains. What is no JSON text is escaped first, NULs included: those part the payloads."""
 
-
-def pack(parent: SegmentKey, has_root: bool, spans: Sequence[Span], span_ids: bytes) -> Part:
-    payloads = [span.payload for span in spans]
-    ids = "".join(
-        [f"{s.span_id}{s.parent_span_id or NO_ID}{s.segment_id or NO_ID}{'1' if s.is_segment else '0'}" for s in spans]
-    )
-    lengths = struct.pack(f"<{len(spans)}I", *map(len, payloads))
-    content = b"".join([ids.encode(), lengths, *payloads])
-    raw_bytes = len(content) - (IDS_BYTES + 4) * len(spans)
-    if not hasattr(_zstd, "compressor"):
-        _zstd.compressor = zstandard.ZstdCompressor(level=LEVEL)
-    blob = HEADER.pack(VERSION, 0, len(spans), raw_bytes) + _zstd.compressor.compress(content)
-    return Part(parent, has_root, span_ids, Digest(blake2b(content, digest_size=16).digest()), blob, raw_bytes)
+FRAME_HEADER = b"\0"
+"""No size of its content, no checksum, no dictionary id: what would make room for a size that others wrote."""
+_FRAME = {"write_content_size": False, "write_checksum": False, "write_dict_id": False}
 
 
-def unpack(trace: Trace, digest: Digest, blob: bytes) -> list[Span]:
-    """The spans of one part. Raises DamagedPart for bytes that are not what the digest names."""
-    try:
-        version, _, count, raw_bytes = HEADER.unpack_from(blob)
-        if version != VERSION:
-            raise DamagedPart(f"part version {version} is not known here")
-        size = (IDS_BYTES + 4) * count + raw_bytes
-        if not hasattr(_zstd, "decompressor"):
-            _zstd.decompressor = zstandard.ZstdDecompressor()
-        if zstandard.frame_content_size(blob[HEADER.size :]) != size:
-            raise DamagedPart("part and frame differ in size")
-        content = _zstd.decompressor.decompress(blob[HEADER.size :], max_output_size=size)
-        if blake2b(content, digest_size=16).digest() != digest:
-            raise DamagedPart("part is not what its digest names")
-        lengths = struct.unpack_from(f"<{count}I", content, IDS_BYTES * count)
-        ids = content[: IDS_BYTES * count].decode("ascii")
-    except (struct.error, zstandard.ZstdError, UnicodeDecodeError) as error:
-        raise DamagedPart(f"part cannot be read: {error}") from None
-    bounds = accumulate(lengths, initial=(IDS_BYTES + 4) * count)
-    return [
-        _span(trace, ids[i * IDS_BYTES : (i + 1) * IDS_BYTES], content[a:b])
-        for i, (a, b) in enumerate(pairwise(bounds))
-    ]
+class Codec:
+    """Holds a compressor and a decompressor for each thread: one serves one thread at a time."""
+
+    def __init__(self, max_bytes: int = MAX_PART_BYTES) -> None:
+        self._max_bytes = max(max_bytes, MAX_PART_BYTES)
+        self._zstd = local()
+
+    def pack(self, parent: SegmentKey, has_root: bool, spans: Sequence[Span]) -> Part:
+        content, raw_bytes = _content(spans)
+        blob = HEADER.pack(VERSION, 0, len(spans), raw_bytes) + self._compressor().compress(content)
+        ids = SHAPE.size + len(spans)
+        digest = Digest(blake2b(content, digest_size=16).digest())
+        return Part(parent, has_root, content[ids : ids + 8 * len(spans)], digest, blob, raw_bytes)
+
+    def unpack(self, trace: Trace, digest: Digest, blob: bytes) -> list[Span]:
+        """The spans of one part. Raises DamagedPart for bytes that are not what the digest names."""
+        try:
+            version, _, count, raw_bytes = HEADER.unpack_from(blob)
+            if version != VERSION:
+                raise DamagedPart(f"part version {version} is not known here")
+            if raw_bytes > self._max_bytes:
+                raise DamagedPart(f"part says it has {raw_bytes} bytes; max_segment_bytes is {self._max_bytes}")
+            if blob[HEADER.size : HEADER.size + 1] != FRAME_HEADER:
+                raise DamagedPart("part has a frame of another kind")
+            limit = SHAPE.size + 26 * count + 2 * raw_bytes
+            content = self._decompressor().decompress(blob[HEADER.size :], max_output_size=limit)
+            if blake2b(content, digest_size=16).digest() != digest:
+                raise DamagedPart("part is not what its digest names")
+            return _spans(trace, content, count, raw_bytes)
+        except (struct.error, zstandard.ZstdError, ValueError) as error:
+            raise DamagedPart(f"part cannot be read: {error}") from None
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        try:
+            found: zstandard.ZstdCompressor = self._zstd.compressor
+        except AttributeError:
+            parameters = zstandard.ZstdCompressionParameters.from_level(
+                LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, **_FRAME
+            )
+            found = self._zstd.compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        return found
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        try:
+            found: zstandard.ZstdDecompressor = self._zstd.decompressor
+        except AttributeError:
+            found = self._zstd.decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        return found
 
 
-def _span(trace: Trace, ids: str, payload: bytes) -> Span:
-    parent, segment = ids[16:32], ids[32:48]
-    return Span(
-        trace.project_id,
-        trace.trace_id,
-        ids[:16],
-        None if parent == NO_ID else parent,
-        ids[48] == "1",
-        None if segment == NO_ID else segment,
-        payload,
-    )
+def _escape(text: bytes) -> bytes:
+    """The letters are no hex digits, so an id is not found across them."""
+    return re.sub(rb"[\x00-\x05]", lambda found: ESCAPE + bytes([found[0][0] + ord("g")]), text)
+
+
+def _unescape(text: bytes) -> bytes:
+    return re.sub(rb"\x05([g-l])", lambda found: bytes([found[1][0] - ord("g")]), text)
+
+
+def _content(spans: Sequence[Span]) -> tuple[bytes, int]:
+    """The content, and how many bytes the payloads have."""
+    flags, ids, parents, segments, texts = [], [], [], [], []
+    columns = 1
+    raw_bytes = 0
+    trace_id = spans[0].trace_id.encode()
+    for span in spans:
+        span_id, parent, segment, text = span.span_id, span.parent_span_id, span.segment_id, span.payload
+        flag = IS_SEGMENT if span.is_segment else 0
+        raw_bytes += len(text)
+        if 0 in text or 1 in text or 2 in text or 3 in text or 4 in text or 5 in text:  # 0.02 us each
+            text = _escape(text)
+        text = _marked(_marked(text, trace_id, TRACE), span_id.encode(), OWN)
+        if parent:
+            flag |= HAS_PARENT
+            columns = max(columns, 2)
+            text = _marked(text, parent.encode(), PARENT)
+        if segment:
+            flag |= HAS_SEGMENT
+            columns = 3
+            text = _marked(text, segment.encode(), SEGMENT)
+        flags.append(flag)
+        ids.append(span_id)
+        parents.append(parent or NO_ID)
+        segments.append(segment or NO_ID)
+        texts.append(text)
+    digits = "".join(ids + parents + segments if columns == 3 else ids + parents if columns == 2 else ids)
+    head = SHAPE.pack(len(spans), columns)
+    return b"".join((head, bytes(flags), bytes.fromhex(digits), b"\0".join(texts))), raw_bytes
+
+
+def _marked(text: bytes, digits: bytes, mark: bytes) -> bytes:
+    """Once is enough. From behind, for that costs a third where the ids come last, and no more where they do not."""
+    before, found, after = text.rpartition(digits)
+    return before + mark + after if found else text
+
+
+def _spans(trace: Trace, content: bytes, count: int, raw_bytes: int) -> list[Span]:
+    """Raises ValueError for a content that has other spans, or other bytes, than the header says."""
+    project_id, trace_id = trace.project_id, trace.trace_id
+    trace_digits = trace_id.encode()
+    spans_here, columns = SHAPE.unpack_from(content)
+    ids = SHAPE.size + count
+    payloads = ids + 8 * count * columns
+    digits = content[ids:payloads].hex()
+    texts = content[payloads:].split(b"\0")
+    if spans_here != count or len(texts) != count:
+        raise ValueError("it has not as many spans as it says")
+    spans = []
+    for i, marked in enumerate(texts):
+        flag = content[SHAPE.size + i]
+        at = 16 * i
+        span_id, parent, segment = digits[at : at + 16], None, None
+        text = marked.replace(TRACE, trace_digits).replace(OWN, span_id.encode())
+        if flag & HAS_PARENT:
+            at += 16 * count
+            parent = digits[at : at + 16]
+            text = text.replace(PARENT, parent.encode())
+        if flag & HAS_SEGMENT:
+            at = 16 * (i + 2 * count)
+            segment = digits[at : at + 16]
+            text = text.replace(SEGMENT, segment.encode())
+        if 5 in text:
+            text = _unescape(text)
+        raw_bytes -= len(text)
+        spans.append(Span(project_id, trace_id, span_id, parent, flag & IS_SEGMENT != 0, segment, text))
+    if raw_bytes:
+        raise ValueError("its payloads have other lengths than it says")
+    return spans

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from buffer import scripts
-from buffer.codec import unpack
+from buffer.codec import Codec
 from buffer.errors import DamagedPart
 from buffer.keys import Keys, member
 from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span
@@ -48,7 +48,7 @@ class Loaded(list[Segment]):
         self.gone += found.left is None
 
 
-def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim], now_ms: int) -> Loaded:
+def load(client: Client, keys: Keys, settings: Settings, codec: Codec, claims: Sequence[Claim], now_ms: int) -> Loaded:
     loaded = Loaded()
     ours = _still_ours(client, keys, claims)
     loaded.lost_leases = len(claims) - len(ours)
@@ -79,7 +79,7 @@ def load(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim]
         found = scripts.load_reply(reply)
         loaded.outcomes[f"{Outcome.EXPIRED}.segment_ttl"] += found.expired
         if found.fields:
-            loaded += _segments(claim, found.fields, settings, loaded)
+            loaded += _segments(claim, found.fields, settings, codec, loaded)
         else:
             loaded.count_empty(found)
             given_back.append(_give_back(keys, settings, claim, found, now_ms))
@@ -108,13 +108,15 @@ def _give_back(keys: Keys, settings: Settings, claim: Claim, found: scripts.Load
     )
 
 
-def _segments(claim: Claim, fields: dict[bytes, bytes], settings: Settings, loaded: Loaded) -> Iterator[Segment]:
+def _segments(
+    claim: Claim, fields: dict[bytes, bytes], settings: Settings, codec: Codec, loaded: Loaded
+) -> Iterator[Segment]:
     records, foreign = scripts.records(fields)
     loaded.damaged += foreign
     for record in records:
         try:
             spans, repeats = _distinct(
-                span for digest in record.digests for span in unpack(claim.trace, digest, fields[digest])
+                span for digest in record.digests for span in codec.unpack(claim.trace, digest, fields[digest])
             )
             reason = REASONS[record.reason]
         except (DamagedPart, KeyError):

@@ -47,8 +47,7 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
     trace_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, gc=False):
     """The stored form of one subsegment, or of a slice of it."""
 
     parent: SegmentKey

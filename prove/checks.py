@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from buffer import Span
-from buffer.codec import unpack
 from buffer.grouping import group
 from buffer.keys import parse_member
 from buffer.model import Digest, Outcome, SegmentKey
@@ -77,7 +76,7 @@ def custody(world: World) -> Iterator[str]:
     for segment in segments:
         trace, _ = world.buffer.keys.parse_segment(segment)
         for field in (content[segment].keys() & promised_parts(world)) - safe:
-            spans = unpack(trace, Digest(field), content[segment][field])
+            spans = world.buffer.codec.unpack(trace, Digest(field), content[segment][field])
             if not (forgetful(world) and world.out.issuperset(spans)):  # then it is a copy that nothing knew for one
                 yield f"no queue entry or claim leads to {names(spans)}"
 
@@ -85,7 +84,7 @@ def custody(world: World) -> Iterator[str]:
 def promised_parts(world: World) -> set[bytes]:
     """The digests of the parts of acknowledged batches."""
     batches = [world.messages[name].batch for name in world.acknowledgements]
-    traces = [group(batch, world.settings.max_span_bytes)[0] for batch in batches]
+    traces = [group(batch, world.settings.max_span_bytes, world.buffer.codec)[0] for batch in batches]
     return {bytes(part.digest) for grouped in traces for parts in grouped.values() for part in parts}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from buffer.codec import unpack
 from buffer.model import Digest
 from prove.actors import Task
 from prove.client import How
@@ -92,7 +91,7 @@ def _expire(world: World, decision: Decision) -> bool:
     content = world.wire.calls((("HGETALL", key), ("DEL", key)))[0]
     for field, value in zip(content[::2], content[1::2], strict=True):
         if len(field) == 16:
-            world.expired.update(unpack(trace, Digest(field), value))
+            world.expired.update(world.buffer.codec.unpack(trace, Digest(field), value))
     world.may_repeat = True
     world.say(f"the TTL of {told((key,))} runs out")
     return True

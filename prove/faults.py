@@ -8,6 +8,7 @@ from typing import Any
 from buffer import Claim, Receipt, Settings, Span, scripts
 from buffer.append import append
 from buffer.cleanup import cleanup
+from buffer.codec import Codec
 from buffer.grouping import group
 from buffer.keys import Keys, member
 from buffer.load import Loaded, load
@@ -22,8 +23,10 @@ redis.call('HSET', KEYS[1], 'k' .. ARGV[2], spans)
 """
 
 
-def load_then_count(client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim], now_ms: int) -> Loaded:
-    loaded = load(client, keys, settings, claims, now_ms)
+def load_then_count(
+    client: Client, keys: Keys, settings: Settings, codec: Codec, claims: Sequence[Claim], now_ms: int
+) -> Loaded:
+    loaded = load(client, keys, settings, codec, claims, now_ms)
     receipts = [segment.receipt for segment in loaded]
     indexes = [keys.index(receipt.trace) for receipt in receipts]
     counts = [("EVAL", COUNT, 1, i, r.key, r.flush_id) for i, r in zip(indexes, receipts, strict=True)]
@@ -45,23 +48,27 @@ def queue_then_segment(
     return cleanup(client, keys, settings, receipts, now_ms)
 
 
-def queue_then_append(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span], now_ms: int) -> Appended:
+def queue_then_append(
+    client: Client, keys: Keys, settings: Settings, codec: Codec, spans: Iterable[Span], now_ms: int
+) -> Appended:
     spans = list(spans)
     before: list[Command] = []
-    for trace, parts in group(spans, settings.max_span_bytes)[0].items():
+    for trace, parts in group(spans, settings.max_span_bytes, codec)[0].items():
         queue = keys.queue(keys.shard(trace))
         for part in parts:
             before.append(Command(queue, ("ZADD", queue, now_ms + settings.timeout_ms, member(trace, part.parent))))
         before.append(Command(queue, ("PEXPIRE", queue, settings.queue_ttl_ms)))
     scripts.run(client, before)
-    return append(client, keys, settings, spans, now_ms)
+    return append(client, keys, settings, codec, spans, now_ms)
 
 
-def append_then_zrem(client: Client, keys: Keys, settings: Settings, spans: Iterable[Span], now_ms: int) -> Appended:
+def append_then_zrem(
+    client: Client, keys: Keys, settings: Settings, codec: Codec, spans: Iterable[Span], now_ms: int
+) -> Appended:
     spans = list(spans)
-    appended = append(client, keys, settings, spans, now_ms)
+    appended = append(client, keys, settings, codec, spans, now_ms)
     after: list[Command] = []
-    for trace, parts in group(spans, settings.max_span_bytes)[0].items():
+    for trace, parts in group(spans, settings.max_span_bytes, codec)[0].items():
         queue = keys.queue(keys.shard(trace))
         ids = {part.span_ids[at : at + 8] for part in parts for at in range(0, len(part.span_ids), 8)}
         for key in ids - {part.parent for part in parts}:

@@ -7,7 +7,9 @@ import struct
 import pytest
 import zstandard
 
+from buffer.codec import Codec
 from buffer.errors import BufferUnavailable
+from buffer.model import SegmentKey
 from buffer.scripts import Client
 from tests.builders import grouped, identities, span, trace_id
 from tests.flow import Flow, fields, keys, leftovers
@@ -17,16 +19,21 @@ def header(version: int, spans: int, payload_bytes: int) -> bytes:
     return struct.pack(">BIHI", version, 0, spans, payload_bytes)
 
 
+def stream(content: bytes) -> bytes:
+    """A frame that does not say its size, without the magic number."""
+    return zstandard.ZstdCompressor(write_content_size=False).compress(content)[4:]
+
+
 PARTS = {
     "empty": b"",
     "short": b"\x02",
     "text": b"not a part at all, but long enough to have a header",
-    "of another version": header(1, 1, 0) + zstandard.compress(b"q" * 53),
+    "of another version": header(1, 1, 0) + Codec().pack(SegmentKey(b"12345678"), True, [span("a")]).blob[11:],
     "without a frame": header(2, 1, 0),
     "with a bomb": header(2, 2**16 - 1, 2**32 - 1) + zstandard.compress(b"\0" * 100_000),
-    "of another size": header(2, 1, 5) + zstandard.compress(b"q" * 53),
-    "with other ids": header(2, 1, 0) + zstandard.compress(b"q" * 49 + b"\0" * 4),
-    "with other lengths": header(2, 1, 0) + zstandard.compress(b"0" * 49 + b"\xff" * 4),
+    "with a frame that says its size": header(2, 1, 5) + zstandard.compress(b"q" * 53)[4:],
+    "with a bomb inside the limit": header(2, 1, 1) + stream(b"\0" * 100_000),
+    "of other content": header(2, 1, 44) + stream(b"q" * 53),
 }
 
 

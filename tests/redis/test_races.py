@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from buffer import Segment, scripts
-from buffer.codec import unpack
 from buffer.keys import member
 from buffer.model import Digest, SegmentKey, Trace
 from buffer.scripts import Client
@@ -371,6 +370,7 @@ def test_the_stored_part_is_what_the_digest_says_after_a_merge(redis_client: Cli
     flow.append(*(span(f"t{n}", "r") for n in range(3)), span("x", "r"))
     [segment] = keys(redis_client, "s")
 
+    unpack = flow.buffer.codec.unpack
     stored = {digest: unpack(TRACE, Digest(digest), blob) for digest, blob in fields(redis_client, segment).items()}
 
     assert sorted(len(spans) for spans in stored.values()) == [1] * 20 + [4]

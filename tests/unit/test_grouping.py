@@ -6,15 +6,17 @@ from itertools import permutations
 
 from msgspec.structs import replace
 
-from buffer.grouping import MAX_PART_BYTES, MAX_PART_SPANS, group
+from buffer.codec import MAX_PART_BYTES, Codec
+from buffer.grouping import MAX_PART_SPANS, group
 from buffer.model import Part, Span, Trace
 from tests.builders import TRACE_ID, chain, name_of, span, trace_id
 
 LIMIT = 2**20
+CODEC = Codec()
 
 
 def parts(*spans: Span) -> list[Part]:
-    traces, outcomes = group(spans, LIMIT)
+    traces, outcomes = group(spans, LIMIT, CODEC)
     assert not +outcomes
     return [part for members in traces.values() for part in members]
 
@@ -62,7 +64,7 @@ def test_is_segment_decides_before_a_given_segment_id() -> None:
 
 
 def test_traces_and_projects_are_apart() -> None:
-    traces, _ = group([span("a"), span("b", "a", project=2), span("c", "a", trace=trace_id(1))], LIMIT)
+    traces, _ = group([span("a"), span("b", "a", project=2), span("c", "a", trace=trace_id(1))], LIMIT, CODEC)
 
     assert list(traces) == [Trace(1, TRACE_ID), Trace(2, TRACE_ID), Trace(1, trace_id(1))]
 
@@ -101,7 +103,7 @@ def test_a_large_subsegment_is_sliced_by_bytes() -> None:
 
 
 def test_one_span_over_the_bytes_of_a_part_is_a_part() -> None:
-    _, outcomes = group([span("a", size=MAX_PART_BYTES + 10)], 2 * MAX_PART_BYTES)
+    _, outcomes = group([span("a", size=MAX_PART_BYTES + 10)], 2 * MAX_PART_BYTES, CODEC)
 
     assert not +outcomes
 
@@ -124,6 +126,7 @@ def test_what_cannot_be_keyed_is_counted_by_reason() -> None:
             replace(good, payload=b"{" + b" " * LIMIT + b"}"),
         ],
         LIMIT,
+        CODEC,
     )
 
     assert [part.count for part in traces[Trace(1, TRACE_ID)]] == [1]
@@ -142,4 +145,4 @@ def test_what_cannot_be_keyed_is_counted_by_reason() -> None:
 
 
 def test_nothing() -> None:
-    assert group([], LIMIT) == ({}, {})
+    assert group([], LIMIT, CODEC) == ({}, {})

@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from buffer import scripts
-from buffer.codec import pack
+from buffer.codec import Codec
 from buffer.keys import Keys
 from buffer.model import FlushId, LeaseUs, SegmentKey, Trace
 from tests.builders import TRACE_ID, span
@@ -21,7 +21,7 @@ TTLS = {"segment_ttl_ms": 1, "index_ttl_ms": 1}
 CALLS = {
     "append": scripts.append(
         KEYS,
-        [(TRACE, [pack(KEY, True, [span("a")], b"12345678")])],
+        [(TRACE, [Codec().pack(KEY, True, [span("a")])])],
         now_ms=1,
         max_segment_bytes=1,
         max_index_entries=1,
