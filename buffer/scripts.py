@@ -163,7 +163,7 @@ def flat(reply: Any) -> list[Any]:
 
 
 _PARTS_NAMES = struct.Struct(">HH").pack
-_ROOT_SPANS = struct.Struct(">?H").pack
+_ROOT_SPANS_BYTES = struct.Struct(">?HI").pack
 
 
 class AppendReply(NamedTuple):
@@ -196,7 +196,7 @@ def append(
             ids = part.span_ids
             names += (part.parent, part.digest, *[ids[i : i + 8] for i in range(0, len(ids), 8)])
         shape.append(_PARTS_NAMES(len(parts), len(names)))
-        shape += [_ROOT_SPANS(part.has_root, part.count) for part in parts]
+        shape += [_ROOT_SPANS_BYTES(part.has_root, part.count, part.raw_bytes) for part in parts]
         words += names
         words += [part.blob for part in parts]
     fixed = (now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries, b"".join(shape))
