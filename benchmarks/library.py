@@ -1,132 +1,107 @@
-"""The library on one Redis and in one process: CPU on both sides, commands and memory a span, against two floors.
+"""The yardstick through the library: one process, one Redis, batches of 100 and of 1,000.
 
-CPU and not wall time, for shared machines are noisy. The floors are measured in the same run, of the same bytes: one
-SET a span in pipelines, and one compressed SET a batch.
+Once without a dictionary, and once with one that was trained on other spans of the same traffic.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
-from time import process_time
+from __future__ import annotations
 
-import zstandard
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from redis import Redis
 
+from benchmarks.bench import BATCHES, Bench
+from benchmarks.course import Books, cut, flush, ingest, keys_left
+from benchmarks.figures import Course, Training, Yardstick
+from benchmarks.floor import Floor, floor
+from benchmarks.meter import Cost, cost, cost_and_memory, held_bytes, lowest, middle
+from benchmarks.yardstick import spans
 from buffer import Settings, Span, SpanBuffer
 
-NOW_MS = 1_800_000_000_000
-QUIET_MS = 10_000_000
+OTHER_SEED = 7
+Of = Callable[[list[Cost]], Cost]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """A span, in microseconds of CPU, commands inside and outside of scripts, and bytes of Redis memory."""
-
-    client_us: float
-    redis_us: float
-    commands: float
-    bytes_held: float
-
-    @property
-    def us(self) -> float:
-        return self.client_us + self.redis_us
+def yardstick(bench: Bench) -> list[Yardstick]:
+    bench.doing("making spans")
+    wanted, other = spans(bench.plan.spans), spans(bench.plan.training_spans, seed=OTHER_SEED)
+    warm_up(bench.redis, other[:1000])
+    return [
+        _repeated(bench, wanted, other if trained else (), batch)
+        for trained in ([False, True] if can_train() else [False])
+        for batch in BATCHES
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    batch: int
-    spans: int
-    ingest: Cost
-    flush: Cost
-    missing: int
-    twice: int
-    keys_left: int
-    set_a_span: Cost
-    zstd_set_a_batch: Cost
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+def can_train() -> bool:
+    """Older versions, measured as the other side of a comparison, cannot."""
+    return hasattr(SpanBuffer, "train")
 
 
-Progress = Callable[[int], object]
-
-
-def measure(redis: Redis, spans: Sequence[Span], batch: int, progress: Progress) -> Figures:
-    batches = _cut(spans, batch)
-    set_a_span = _cost(redis, len(spans), lambda: _set_spans(redis, batches))
+def warm_up(redis: Redis, some: Sequence[Span]) -> None:
+    """Scripts are loaded and everything has run once, so that no first time is part of a figure."""
+    measure(redis, [list(some)], SpanBuffer(redis, Settings()))
     redis.flushall()
-    zstd_set_a_batch = _cost(redis, len(spans), lambda: _set_batches(redis, batches))
-    redis.flushall()
-    buffer = SpanBuffer(redis, Settings())
-    buffer.append([])
-    ingest = _cost(redis, len(spans), lambda: _ingest(buffer, batches, progress))
-    seen: dict[tuple[int, str, str], int] = {}
-    flush = _cost(redis, len(spans), lambda: _flush(buffer, seen, progress))
-    wanted = {(s.project_id, s.trace_id, s.span_id) for s in spans}
-    return Figures(
-        batch,
-        len(spans),
-        ingest,
-        flush,
-        len(wanted - seen.keys()),
-        sum(seen.values()) - len(seen),
-        sum(not key.startswith(b"span-buf:l:") for key in redis.scan_iter(count=10_000)),
-        set_a_span,
-        zstd_set_a_batch,
+
+
+def _repeated(bench: Bench, wanted: Sequence[Span], other: Sequence[Span], batch: int) -> Yardstick:
+    batches = list(cut(wanted, batch))
+    floors: list[Floor] = []
+    courses: list[Course] = []
+    training: Training | None = None
+    for number in range(bench.plan.repeats):
+        with_what = "with a dictionary" if other else "without a dictionary"
+        bench.doing(f"batches of {batch:,}, {with_what}, {number + 1} of {bench.plan.repeats}")
+        floors.append(floor(bench.redis, batches))
+        buffer = SpanBuffer(bench.redis, Settings())
+        training = train(buffer, list(cut(other, 100))) if other else None
+        courses.append(measure(bench.redis, batches, buffer))
+    bench.redis.flushall()
+    return Yardstick(
+        batch=batch,
+        spans=len(wanted),
+        repeats=bench.plan.repeats,
+        training=training,
+        floor=_floor(floors, lowest),
+        typical_floor=_floor(floors, middle),
+        best=_course(courses, lowest),
+        typical=_course(courses, middle),
     )
 
 
-def _cut(spans: Sequence[Span], size: int) -> list[list[Span]]:
-    rest = iter(spans)
-    return list(iter(lambda: list(islice(rest, size)), []))
+def _floor(floors: list[Floor], of: Of) -> Floor:
+    return Floor(of([f.set_a_span for f in floors]), of([f.zstd_set_a_batch for f in floors]))
 
 
-def _cost(redis: Redis, spans: int, work: Callable[[], None]) -> Cost:
-    redis.config_resetstat()
-    held, redis_s, client_s = redis.info("memory")["used_memory"], _redis_cpu_s(redis), process_time()
-    work()
-    client_s, redis_s = process_time() - client_s, _redis_cpu_s(redis) - redis_s
-    held = redis.info("memory")["used_memory"] - held
-    commands = sum(
-        stat["calls"]
-        for name, stat in redis.info("commandstats").items()
-        if name not in {"cmdstat_info", "cmdstat_config"}
+def _course(courses: list[Course], of: Of) -> Course:
+    return replace(
+        courses[0],
+        ingest=of([c.ingest for c in courses]),
+        flush=of([c.flush for c in courses]),
+        left_bytes=min(c.left_bytes for c in courses),
+        missing=sum(c.missing for c in courses),
+        twice=sum(c.twice for c in courses),
+        keys_left=sum(c.keys_left for c in courses),
     )
-    return Cost(1e6 * client_s / spans, 1e6 * redis_s / spans, commands / spans, held / spans)
 
 
-def _redis_cpu_s(redis: Redis) -> float:
-    cpu = redis.info("cpu")
-    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+def train(buffer: SpanBuffer, other: Sequence[list[Span]]) -> Training:
+    """On spans that wait in the buffer, as in use; they are flushed before anything is measured."""
+    redis = buffer.client
+    assert isinstance(redis, Redis)
+    ingest(buffer, other)
+    held = held_bytes(redis)
+    found = cost(redis, 1, buffer.train)  # type: ignore[attr-defined]
+    held = held_bytes(redis) - held
+    flush(buffer, lambda _: None)
+    return Training(sum(map(len, other)), found.us / 1000, held)
 
 
-def _set_spans(redis: Redis, batches: list[list[Span]]) -> None:
-    for batch in batches:
-        with redis.pipeline(transaction=False) as pipe:
-            for span in batch:
-                pipe.set(f"{span.trace_id}:{span.span_id}", span.payload)
-            pipe.execute()
-
-
-def _set_batches(redis: Redis, batches: list[list[Span]]) -> None:
-    compressor = zstandard.ZstdCompressor(level=1)
-    for number, batch in enumerate(batches):
-        redis.set(f"batch:{number}", compressor.compress(b"".join([span.payload for span in batch])))
-
-
-def _ingest(buffer: SpanBuffer, batches: list[list[Span]], progress: Progress) -> None:
-    for batch in batches:
-        buffer.append(batch, now_ms=NOW_MS)
-        progress(len(batch))
-
-
-def _flush(buffer: SpanBuffer, seen: dict[tuple[int, str, str], int], progress: Progress) -> None:
-    while claims := buffer.claim(now_ms=NOW_MS + QUIET_MS, limit=1000):
-        segments = buffer.load(claims)
-        for segment in segments:
-            segment.messages()
-            for span in segment.spans:
-                key = (span.project_id, span.trace_id, span.span_id)
-                seen[key] = seen.get(key, 0) + 1
-            progress(len(segment.spans))
-        buffer.cleanup([segment.receipt for segment in segments], now_ms=NOW_MS + QUIET_MS)
+def measure(redis: Redis, batches: Sequence[list[Span]], buffer: SpanBuffer) -> Course:
+    books = Books(span for batch in batches for span in batch)
+    spans = sum(map(len, batches))
+    before = held_bytes(redis)
+    ingested = cost_and_memory(redis, spans, lambda: ingest(buffer, batches))
+    flushed = cost(redis, spans, lambda: flush(buffer, books.record))
+    left = (held_bytes(redis) - before) / spans
+    return Course(ingested, flushed, left, books.segments, books.missing, books.twice, keys_left(buffer))
