@@ -3,7 +3,7 @@
 # make chaos      100,000 spans through each of three brokers, 300 kills each (half an hour; CHAOS="--broker redis": one)
 # make prove      every order of events that small cases allow, and random ones for ten minutes
 # make failover   Sentinel and Cluster, the primary killed again and again (about ten minutes)
-# make bench      what a span costs in CPU, commands and memory, against a floor measured in the same run
+# make bench      what a span costs, against floors of the same run (ten minutes; BENCH="--short", BENCH="--against REF")
 # make test       all tests but the long proofs
 # make check      ruff, mypy, known vulnerabilities, and the tests that need no Redis
 #
@@ -34,7 +34,7 @@ failover: $(STAMP)
 	@$(VENV)/bin/python -m failover $(FAILOVER)
 
 bench: $(STAMP)
-	@$(VENV)/bin/python -m benchmarks
+	@$(VENV)/bin/python -m benchmarks $(BENCH)
 
 chaos: $(STAMP)
 	@$(VENV)/bin/python -m chaos $(CHAOS)

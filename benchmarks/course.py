@@ -16,6 +16,8 @@ from buffer import Claim, Segment, Span, SpanBuffer
 NOW_MS = 1_800_000_000_000
 LATER_MS = NOW_MS + 10_000_000
 """Every deadline has passed by then."""
+MUCH_LATER_MS = LATER_MS + 600_000
+"""And every deadline that a flush at that time has set."""
 CLAIMED_AT_ONCE = 1000
 
 Item = TypeVar("Item")
@@ -64,18 +66,24 @@ def flush(
     """Everything, or the first segments with ``limit`` spans or more. The spans that came out."""
     flushed = 0
     while flushed < limit and (claims := buffer.claim(now_ms=LATER_MS, limit=at_once)):
-        flushed += _chunk(buffer, claims, record)
+        flushed += _chunk(buffer, claims, record, LATER_MS)
     return flushed
 
 
-def _chunk(buffer: SpanBuffer, claims: list[Claim], record: Callable[[Segment], object]) -> int:
+def look_again(buffer: SpanBuffer, record: Callable[[Segment], object]) -> None:
+    """Entries that were queued once more while their segment was flushed: they are due later, and find nothing."""
+    claims = buffer.claim(now_ms=MUCH_LATER_MS, limit=CLAIMED_AT_ONCE)
+    _chunk(buffer, claims, record, MUCH_LATER_MS)
+
+
+def _chunk(buffer: SpanBuffer, claims: list[Claim], record: Callable[[Segment], object], now_ms: int) -> int:
     segments = buffer.load(claims)
     flushed = 0
     for segment in segments:
         segment.messages()
         record(segment)
         flushed += len(segment.spans)
-    buffer.cleanup([segment.receipt for segment in segments], now_ms=LATER_MS)
+    buffer.cleanup([segment.receipt for segment in segments], now_ms=now_ms)
     return flushed
 
 

@@ -18,8 +18,8 @@ from benchmarks.parallel import in_parallel
 from benchmarks.yardstick import spans
 from buffer import Settings, Span, SpanBuffer
 
-WINDOW, BATCH, FLUSHED = 5000, 250, 50
-"""Spans over which the cost at one size of the buffer is taken, spans a batch, segments a flush."""
+WINDOW, BATCH = 5000, 250
+"""Spans over which the cost at one size of the buffer is taken, and spans a batch."""
 
 
 def flat(bench: Bench) -> list[Point]:
@@ -83,7 +83,7 @@ def _buffered(bench: Bench) -> Iterator[Point]:
     emptied: dict[int, Cost] = {}
     for size in reversed(sizes):
         bench.doing(f"spans buffered: {size:,}, on the way out")
-        done -= flush(buffer, books.record, limit=done - size, at_once=FLUSHED)
+        done -= flush(buffer, books.record, limit=done - size, at_once=max(1, window // 100))
         emptied[size], out = _emptied(bench, buffer, books, window)
         done -= out
     flush(buffer, books.record)
@@ -98,7 +98,7 @@ def _emptied(bench: Bench, buffer: SpanBuffer, books: light.Numbered, window: in
 
     def work() -> None:
         nonlocal out
-        out = flush(buffer, books.record, limit=window, at_once=FLUSHED)
+        out = flush(buffer, books.record, limit=window, at_once=max(1, window // 100))
 
     found = cost(bench.redis, window, work)
     return Cost(*(getattr(found, name) * window / out for name in Cost.__slots__)), out

@@ -25,7 +25,7 @@ from benchmarks.table import Table
 from embedded.child import scratch_directory
 
 MEASURED = ("buffer", "lua")
-MEASURING = ("benchmarks", "demo", "embedded", "celeryconfig.py", "tasks")
+MEASURING = ("benchmarks", "demo", "embedded")
 
 
 class ComparisonFailed(RuntimeError):
