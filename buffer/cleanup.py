@@ -41,22 +41,9 @@ def cleanup(client: Client, keys: Keys, settings: Settings, receipts: Iterable[R
     claims: dict[_Claim, scripts.CleanupSegmentReply] = {}
     for r, reply in zip(receipts, replies, strict=True):
         claims[r.trace, r.key, r.shard, r.lease_us] = reply  # the last one knows what is left
-    ended = scripts.run(
-        client,
-        [
-            scripts.cleanup_queue(
-                keys,
-                shard,
-                trace,
-                key,
-                lease_us,
-                left=reply.where if reply.left else None,
-                deadline_ms=now_ms + settings.root_timeout_ms,
-                ttl_ms=settings.queue_ttl_ms,
-            )
-            for (trace, key, shard, lease_us), reply in claims.items()
-        ],
-    )
+    deadline_ms = now_ms + settings.root_timeout_ms
+    ends = [scripts.Ended(*c, reply.where if reply.left else None, deadline_ms) for c, reply in claims.items()]
+    ended = scripts.run(client, scripts.cleanup_queue(keys, ends, ttl_ms=settings.queue_ttl_ms))
     return Cleaned(
         segments=sum(not reply.left for reply in claims.values()),
         parts=sum(reply.removed for reply in replies),

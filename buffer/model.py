@@ -64,8 +64,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
         return len(self.span_ids) // 8
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A due segment, taken for one flush until the lease ends."""
 
     trace: Trace
@@ -86,8 +85,7 @@ class Claim:
         return cls(Trace(project_id, trace_id), SegmentKey(key), shard, LeaseUs(lease_us), deadline_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Names one published flush record. The record is content-addressed and never changes, so it names its parts."""
 
     trace: Trace

@@ -254,10 +254,11 @@ def load(
 
 
 def load_reply(reply: list[Any]) -> LoadReply:
-    stored, expired, *rest = reply
-    if stored:
-        return LoadReply(dict(zip(rest[::2], rest[1::2], strict=True)), expired, None, 0)
-    return LoadReply({}, expired, SegmentKey(rest[0]) if rest[0] else None, rest[1])
+    if reply[0]:
+        _, expired, content = reply
+        return LoadReply(dict(zip(content[::2], content[1::2], strict=True)), expired, None, 0)
+    _, expired, key, busy_until_ms = reply
+    return LoadReply({}, expired, SegmentKey(key) if key else None, busy_until_ms)
 
 
 def cleanup_segment(
@@ -285,20 +286,39 @@ def cleanup_segment_reply(reply: list[Any]) -> CleanupSegmentReply:
     return CleanupSegmentReply(*reply)
 
 
-def cleanup_queue(
-    keys: Keys,
-    shard: int,
-    trace: Trace,
-    key: SegmentKey,
-    lease_us: LeaseUs,
-    *,
-    left: SegmentKey | None,
-    deadline_ms: int,
-    ttl_ms: int,
-) -> Command:
-    zsets = (keys.queue(shard), keys.claims(shard))
-    remainder = b"" if left is None else member(trace, left)
-    return Command.evalsha(CLEANUP_QUEUE, zsets, member(trace, key), lease_us, remainder, deadline_ms, ttl_ms)
+class Ended(NamedTuple):
+    """A claim to give back, and what it leaves behind."""
+
+    trace: Trace
+    key: SegmentKey
+    shard: int
+    lease_us: LeaseUs
+    left: SegmentKey | None
+    """Holds something still, and is to be queued."""
+    deadline_ms: int
+
+
+MAX_CALL_CLAIMS = 1000
+
+
+def cleanup_queue(keys: Keys, claims: Iterable[Ended], *, ttl_ms: int) -> list[Command]:
+    """A call a shard, or several."""
+    shards: dict[int, list[Ended]] = {}
+    for claim in claims:
+        shards.setdefault(claim.shard, []).append(claim)
+    return [
+        _cleanup_queue(keys, shard, ended[start : start + MAX_CALL_CLAIMS], ttl_ms)
+        for shard, ended in shards.items()
+        for start in range(0, len(ended), MAX_CALL_CLAIMS)
+    ]
+
+
+def _cleanup_queue(keys: Keys, shard: int, claims: Iterable[Ended], ttl_ms: int) -> Command:
+    arguments: list[Argument] = [ttl_ms]
+    for trace, key, _, lease_us, left, deadline_ms in claims:
+        remainder = b"" if left is None else member(trace, left)
+        arguments += (member(trace, key), lease_us, remainder, deadline_ms)
+    return Command.evalsha(CLEANUP_QUEUE, (keys.queue(shard), keys.claims(shard)), *arguments)
 
 
 def requeue(keys: Keys, shard: int, entry: bytes, *, deadline_ms: int, ttl_ms: int) -> Command:
@@ -328,9 +348,11 @@ def records(fields: dict[bytes, bytes]) -> tuple[list[Record], int]:
     found: list[Record] = []
     foreign = 0
     for field, value in fields.items():
+        if len(field) == 16:
+            continue
         digests = [Digest(value[i : i + 16]) for i in range(RECORD_HEADER_BYTES, len(value), 16)]
         if len(field) == 17 and field[:1] == RECORD_MARK and digests and len(digests[-1]) == 16:
             found.append(Record(FlushId(field[1:]), value[:8], value[8], bool(value[9] & 2), digests))
-        elif len(field) != 16:
+        else:
             foreign += 1
     return sorted(found), foreign

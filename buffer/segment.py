@@ -6,20 +6,17 @@ The messages depend on nothing but the flush record and ``max_message_bytes``, s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
+from buffer.annotate import annotated
 from buffer.errors import DamagedPart
 from buffer.model import FlushReason, Receipt, Span, Trace
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(msgspec.Struct, frozen=True):
     trace: Trace
     segment_id: str
     """The root's span id, or the id of the missing parent."""
@@ -57,26 +54,19 @@ class Segment:
         batch: list[bytes] = []
         room = capacity = self.max_message_bytes - ENVELOPE_BYTES
         for span in self.spans:
-            annotated = self._annotated(span)
-            if batch and len(annotated) + 1 > room:
+            payload = self._annotated(span)
+            if batch and len(payload) + 1 > room:
                 yield batch
                 batch, room = [], capacity
-            batch.append(annotated)
-            room -= len(annotated) + 1
+            batch.append(payload)
+            room -= len(payload) + 1
         yield batch
 
     def _annotated(self, span: Span) -> bytes:
         try:
-            fields = _decode(span.payload)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise DamagedPart(f"payload of span {span.span_id} is not a JSON object: {error}") from None
-        fields["is_segment"] = span.is_segment or span.span_id == self.segment_id
-        attributes = fields.get("attributes")
-        if not isinstance(attributes, dict):
-            attributes = fields["attributes"] = {}
-        if not attributes.get("sentry.segment.id"):
-            attributes["sentry.segment.id"] = {"type": "string", "value": self.segment_id}
-        return _encode(fields)
+            return annotated(span.payload, span.is_segment or span.span_id == self.segment_id, self.segment_id)
+        except DamagedPart as damage:
+            raise DamagedPart(f"payload of span {span.span_id} cannot be published: {damage}") from None
 
     def _message(self, flush_id: str, spans: list[bytes], further: dict[str, bool]) -> bytes:
         envelope = {

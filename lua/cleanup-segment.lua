@@ -33,17 +33,6 @@ end
 
 local digests = {}
 for at = 39, #record, 16 do digests[#digests + 1] = string.sub(record, at, at + 15) end
-local flushed = {}
-for from = 1, #digests, 4000 do
-  local slice = {unpack(digests, from, math.min(from + 3999, #digests))}
-  for i, known in ipairs(redis.call('HMGET', index, unpack(slice))) do
-    if known then
-      flushed[#flushed + 1] = slice[i]
-      flushed[#flushed + 1] = ''
-    end
-  end
-end
-
 for from = 1, #digests, 4000 do
   redis.call('HDEL', segment, unpack(digests, from, math.min(from + 3999, #digests)))
 end
@@ -57,14 +46,11 @@ if value and #value >= HEAD_BYTES then
   if left == 0 then expired, spans = spans, 0 end
   bytes = left > 0 and math.max(bytes - published_bytes, 0) or 0
   if math.floor(flags / LATE) % 2 == 0 and left > 0 then flags = flags + LATE end
-  flushed[#flushed + 1] = key
-  flushed[#flushed + 1] = struct.pack(HEAD, flags, spans, bytes, tonumber(ARGV[3]), ordinal) .. string.sub(value, HEAD_BYTES + 1)
+  local tail = string.sub(value, HEAD_BYTES + 1)
+  redis.call('HSET', index, key, struct.pack(HEAD, flags, spans, bytes, tonumber(ARGV[3]), ordinal) .. tail)
   if spans == 0 and was > 0 and redis.call('HINCRBY', index, 'n', -1) <= 0 then
     redis.call('PEXPIRE', index, ARGV[4])
   end
-end
-for from = 1, #flushed, 4000 do
-  redis.call('HSET', index, unpack(flushed, from, math.min(from + 3999, #flushed)))
 end
 if value and left == 0 and redis.call('HLEN', index) > tonumber(ARGV[5]) then redis.call('HDEL', index, key) end
 return {#digests, left, key, expired}

@@ -97,8 +97,9 @@ CONTROLS = (
         (
             Passage(
                 "LOAD",
-                "  redis.call('HSET', segment, 'f' .. id, record)\n",
-                "  redis.call('HSET', segment, 'f' .. id, record)\n  redis.call('HSET', index, 'k' .. id, spans)\n",
+                "  redis.call('HSET', segment, field, record)\n",
+                "  redis.call('HSET', segment, field, record)\n"
+                "  redis.call('HSET', index, 'k' .. string.sub(field, 2), spans)\n",
             ),
             *BY_COUNT,
         ),
@@ -137,8 +138,8 @@ CONTROLS = (
             ),
             Passage(
                 "CLEANUP_QUEUE",
-                "tonumber(lease) == tonumber(ARGV[2])",
-                "lease == string.format('%.6f', ARGV[2] / 1e6)",
+                "tonumber(lease) == leases[i]",
+                "lease == string.format('%.6f', leases[i] / 1e6)",
             ),
             Function(sys.modules["buffer.load"], "_still_ours", faults.ours_in_seconds),
         ),
@@ -156,7 +157,7 @@ CONTROLS = (
     Control(
         "claims without lease check",
         "a clean-up ends the claim of whoever holds it",
-        (Passage("CLEANUP_QUEUE", "if lease and tonumber(lease) == tonumber(ARGV[2]) then", "if lease then"),),
+        (Passage("CLEANUP_QUEUE", "if lease and tonumber(lease) == leases[i] then", "if lease then"),),
     ),
     Control(
         "flush record not fixed",

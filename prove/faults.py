@@ -38,13 +38,8 @@ def queue_then_segment(
     client: Client, keys: Keys, settings: Settings, receipts: Iterable[Receipt], now_ms: int
 ) -> Cleaned:
     receipts = list(receipts)
-    ends = [
-        scripts.cleanup_queue(
-            keys, r.shard, r.trace, r.key, r.lease_us, left=None, deadline_ms=now_ms, ttl_ms=settings.queue_ttl_ms
-        )
-        for r in receipts
-    ]
-    scripts.run(client, ends)
+    ends = [scripts.Ended(r.trace, r.key, r.shard, r.lease_us, None, now_ms) for r in receipts]
+    scripts.run(client, scripts.cleanup_queue(keys, ends, ttl_ms=settings.queue_ttl_ms))
     return cleanup(client, keys, settings, receipts, now_ms)
 
 

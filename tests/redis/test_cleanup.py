@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from buffer import Receipt
 from buffer.model import FlushId, LeaseUs

@@ -196,18 +196,9 @@ def test_a_lease_that_went_through_a_float_ends(store: Client, lease_us: int) ->
     segment = SegmentKey(bytes.fromhex(span_id("a")))
     store.zadd(flow.buffer.keys.claims(0), {member(TRACE, segment): lease_us})
     read_back = store.zscore(flow.buffer.keys.claims(0), member(TRACE, segment))
-    end = scripts.cleanup_queue(
-        flow.buffer.keys,
-        0,
-        TRACE,
-        segment,
-        read_back,  # type: ignore[arg-type]
-        left=None,
-        deadline_ms=0,
-        ttl_ms=60_000,
-    )
+    claim = scripts.Ended(TRACE, segment, 0, read_back, None, 0)  # type: ignore[arg-type]
 
-    assert scripts.run(store, [end]) == [[1, 0]]
+    assert scripts.run(store, scripts.cleanup_queue(flow.buffer.keys, [claim], ttl_ms=60_000)) == [[1, 0]]
 
 
 def test_a_redelivered_batch_does_not_overwrite_the_link_to_its_data(store: Client) -> None:
