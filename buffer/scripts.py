@@ -200,8 +200,8 @@ def append(
         words += names
         words += [part.blob for part in parts]
     fixed = (now_ms, segment_ttl_ms, index_ttl_ms, max_segment_bytes, max_index_entries, b"".join(shape))
-    names = [name for trace, _ in traces for name in (keys.index(trace), keys.segments(trace))]
-    return Command.evalsha(APPEND, names, *fixed, *words)
+    hashes = [key for trace, _ in traces for key in (keys.index(trace), keys.segments(trace))]
+    return Command.evalsha(APPEND, hashes, *fixed, *words)
 
 
 def append_reply(reply: list[Any]) -> AppendReply:
