@@ -71,3 +71,9 @@ beat_schedule = {
         "options": {"expires": _settings.sweep_interval},
     },
 }
+if _settings.train_interval:
+    beat_schedule["train"] = {
+        "task": "spans.train",
+        "schedule": _settings.train_interval,
+        "options": {"expires": _settings.train_interval},
+    }

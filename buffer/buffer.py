@@ -1,11 +1,11 @@
 """SpanBuffer: the verbs on one Redis. Holds no spans and no state that a crash could lose.
 
-append -> claim -> load -> (publish) -> cleanup is the way of a span; sweep watches over it.
+append -> claim -> load -> (publish) -> cleanup is the way of a span; sweep watches over it, train makes it smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import time_ns
 
@@ -15,6 +15,7 @@ from buffer.claim import claim, former_shards
 from buffer.cleanup import cleanup
 from buffer.codec import Codec
 from buffer.deliveries import count_delivery, forget_deliveries
+from buffer.dictionaries import Dictionaries
 from buffer.errors import SettingsError
 from buffer.keys import Keys
 from buffer.lag import lag_ms, probe_seen
@@ -24,6 +25,7 @@ from buffer.model import Appended, Claim, Cleaned, Outcomes, Receipt, Span, Swep
 from buffer.scripts import Client, Command
 from buffer.settings import Settings
 from buffer.sweep import sweep
+from buffer.training import Training, train
 
 FORMER_SHARDS_EVERY_MS = 60_000
 OUTCOME_DAYS = 8
@@ -42,13 +44,17 @@ class SpanBuffer:
         self.client = client
         self.settings = settings or Settings()
         self.keys = Keys.of(self.settings)
-        self.codec = Codec(self.settings.max_segment_bytes)
+        self.dictionaries = Dictionaries(client, self.keys, self.settings)
+        self.codec = Codec(self.settings.max_segment_bytes, self.dictionaries.get)
         self._former_shards: list[int] = []
         self._former_shards_at_ms: int | None = None
 
     def append(self, spans: Iterable[Span], *, now_ms: int | None = None) -> Appended:
         """Put spans into their segments. When it returns they are stored and queued; when it raises, call it again."""
-        return append(self.client, self.keys, self.settings, self.codec, spans, now() if now_ms is None else now_ms)
+        now_ms = now() if now_ms is None else now_ms
+        if self.settings.train_interval:
+            self.codec.dictionary = self.dictionaries.at(now_ms).in_use()
+        return append(self.client, self.keys, self.settings, self.codec, spans, now_ms)
 
     def claim(self, *, now_ms: int | None = None, limit: int | None = None, lag_ms: int = 0) -> list[Claim]:
         """Take due segments of every shard, each for one lease. Due is what was due ``lag_ms`` ago."""
@@ -64,6 +70,7 @@ class SpanBuffer:
         """Read claimed segments as they will be published; ``now_ms`` is the time of the claim when not given."""
         if now_ms is None and claims:
             now_ms = claims[0].lease_us // 1000 - self.settings.lease_ms
+        self.dictionaries.at(now_ms or 0)
         return load(self.client, self.keys, self.settings, self.codec, claims, now_ms or 0)
 
     def cleanup(self, receipts: Iterable[Receipt], *, now_ms: int | None = None) -> Cleaned:
@@ -74,6 +81,11 @@ class SpanBuffer:
         """Queue segments that are neither queued nor claimed. There should be none."""
         now_ms = now() if now_ms is None else now_ms
         return sweep(self.client, self.keys, self.settings, self.shards(now_ms), now_ms)
+
+    def train(self, *, now_ms: int | None = None, progress: Callable[[int], object] = lambda spans: None) -> Training:
+        """Learn a dictionary from what is in the buffer, and pack with it from now on if it is worth it."""
+        self.dictionaries.at(now() if now_ms is None else now_ms)
+        return train(self.client, self.keys, self.codec, self.dictionaries, progress)
 
     def shards(self, now_ms: int) -> list[int]:
         """Today's shards, and those of older settings until they are empty."""

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from threading import local
 
 import zstandard
 
-from buffer.errors import DamagedPart
+from buffer.dictionary import NO_DICTIONARY, Dictionary
+from buffer.errors import DamagedPart, DictionaryMissing
 from buffer.model import Digest, Part, SegmentKey, Span, Trace
 
 VERSION = 2
 HEADER = struct.Struct(">BIHI")
-LEVEL = 1
 MAX_PART_BYTES = 2**20
 """Payload of a part of more than one span."""
 
@@ -35,59 +34,54 @@ HAS_PARENT, HAS_SEGMENT, IS_SEGMENT = 1, 2, 4
 TRACE, OWN, PARENT, SEGMENT, ESCAPE = b"\1", b"\2", b"\3", b"\4", b"\5"
 """Marks, which no JSON text contains. What is no JSON text is escaped first, NULs included: those part the payloads."""
 
-FRAME_HEADER = b"\0"
-"""No size of its content, no checksum, no dictionary id: what would make room for a size that others wrote."""
-_FRAME = {"write_content_size": False, "write_checksum": False, "write_dict_id": False}
-
 
 class Codec:
-    """Holds a compressor and a decompressor for each thread: one serves one thread at a time."""
+    """Packs with ``dictionary``, which may change between two parts; unpacks with whichever a part names."""
 
-    def __init__(self, max_bytes: int = MAX_PART_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = MAX_PART_BYTES, dictionary_of: Callable[[int], Dictionary] | None = None
+    ) -> None:
+        self.dictionary = NO_DICTIONARY
         self._max_bytes = max(max_bytes, MAX_PART_BYTES)
-        self._zstd = local()
+        self._dictionary_of = dictionary_of
 
     def pack(self, parent: SegmentKey, has_root: bool, spans: Sequence[Span]) -> Part:
         content, raw_bytes = _content(spans)
-        blob = HEADER.pack(VERSION, 0, len(spans), raw_bytes) + self._compressor().compress(content)
+        dictionary = self.dictionary
+        blob = HEADER.pack(VERSION, dictionary.id, len(spans), raw_bytes) + dictionary.compress(content)
         ids = SHAPE.size + len(spans)
         digest = Digest(blake2b(content, digest_size=16).digest())
         return Part(parent, has_root, content[ids : ids + 8 * len(spans)], digest, blob, raw_bytes)
 
     def unpack(self, trace: Trace, digest: Digest, blob: bytes) -> list[Span]:
         """The spans of one part. Raises DamagedPart for bytes that are not what the digest names."""
+        content, count, raw_bytes = self.content(digest, blob)
         try:
-            version, _, count, raw_bytes = HEADER.unpack_from(blob)
+            return _spans(trace, content, count, raw_bytes)
+        except (struct.error, ValueError) as error:
+            raise DamagedPart(f"part cannot be read: {error}") from None
+
+    def content(self, digest: Digest, blob: bytes) -> tuple[bytes, int, int]:
+        """What was compressed, the spans, the payload bytes. Raises DamagedPart."""
+        try:
+            version, dictionary_id, count, raw_bytes = HEADER.unpack_from(blob)
             if version != VERSION:
                 raise DamagedPart(f"part version {version} is not known here")
             if raw_bytes > self._max_bytes:
                 raise DamagedPart(f"part says it has {raw_bytes} bytes; max_segment_bytes is {self._max_bytes}")
-            if blob[HEADER.size : HEADER.size + 1] != FRAME_HEADER:
-                raise DamagedPart("part has a frame of another kind")
-            limit = SHAPE.size + 26 * count + 2 * raw_bytes
-            content = self._decompressor().decompress(blob[HEADER.size :], max_output_size=limit)
-            if blake2b(content, digest_size=16).digest() != digest:
-                raise DamagedPart("part is not what its digest names")
-            return _spans(trace, content, count, raw_bytes)
+            dictionary = self._named(dictionary_id) if dictionary_id else NO_DICTIONARY
+            limit = SHAPE.size + 26 * count + 2 * raw_bytes  # an escaped payload takes twice its bytes at the most
+            content = dictionary.decompress(blob[HEADER.size :], limit)
         except (struct.error, zstandard.ZstdError, ValueError) as error:
             raise DamagedPart(f"part cannot be read: {error}") from None
+        if blake2b(content, digest_size=16).digest() != digest:
+            raise DamagedPart("part is not what its digest names")
+        return content, count, raw_bytes
 
-    def _compressor(self) -> zstandard.ZstdCompressor:
-        try:
-            found: zstandard.ZstdCompressor = self._zstd.compressor
-        except AttributeError:
-            parameters = zstandard.ZstdCompressionParameters.from_level(
-                LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, **_FRAME
-            )
-            found = self._zstd.compressor = zstandard.ZstdCompressor(compression_params=parameters)
-        return found
-
-    def _decompressor(self) -> zstandard.ZstdDecompressor:
-        try:
-            found: zstandard.ZstdDecompressor = self._zstd.decompressor
-        except AttributeError:
-            found = self._zstd.decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-        return found
+    def _named(self, dictionary_id: int) -> Dictionary:
+        if self._dictionary_of is None:
+            raise DictionaryMissing(f"dictionary {dictionary_id:08x}: there is no Redis to ask for it")
+        return self._dictionary_of(dictionary_id)
 
 
 def _escape(text: bytes) -> bytes:

@@ -19,3 +19,7 @@ class BufferFull(BufferUnavailable):
 
 class DamagedPart(SpanBufferError):
     """Stored bytes are not what was stored. They stay in Redis and are counted; their neighbours are not affected."""
+
+
+class DictionaryMissing(DamagedPart):
+    """The dictionary of a part is not to be had. The part stays in Redis and goes out when it is back."""

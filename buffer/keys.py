@@ -12,6 +12,8 @@ slot of the shard. Ids in keys are checked before they come here: decimal digits
 | span-buf:o:DAY                   | hash | outcomes of one UTC day: category.reason -> spans      | eight days |
 | span-buf:p                       | zset | when the youngest lag probe that arrived was sent, ms  | queue      |
 | span-buf:d:DIGEST                | int  | deliveries of one ingest message after the first       | late_grace |
+| span-buf:z:{COPY}:ID             | str  | a dictionary that parts are packed with                | queue      |
+| span-buf:z:{COPY}                | str  | ID of the dictionary in use, eight hex digits          | queue      |
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from zlib import crc32
 
 from buffer.model import SegmentKey, Trace
 from buffer.settings import Settings
+
+COPIES = (b"a", b"b", b"c")
+"""Of dictionaries. Their slots are in the first, the second and the last third of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,14 @@ class Keys:
 
     def deliveries(self, message: str) -> bytes:
         return b"%b:d:%b" % (self.prefix, message.encode())
+
+    def dictionaries(self, dictionary_id: int) -> list[bytes]:
+        """Every copy of one."""
+        return [b"%b:z:{%b}:%08x" % (self.prefix, copy, dictionary_id) for copy in COPIES]
+
+    def dictionary_names(self) -> list[bytes]:
+        """Every copy of the name of the one in use."""
+        return [b"%b:z:{%b}" % (self.prefix, copy) for copy in COPIES]
 
     def shard(self, trace: Trace) -> int:
         """Stable across processes and releases: entries of live segments depend on it."""

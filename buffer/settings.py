@@ -120,6 +120,10 @@ class Settings(BaseSettings):
     flush_interval: Seconds = Field(1, gt=0, description="How often beat looks for due segments.")
     sweep_interval: Seconds = Field(300, gt=0, description="How often beat looks for segments without queue entry.")
     sweep_idle: Seconds = Field(60, description="The sweep leaves segments alone that were touched more recently.")
+    train_interval: Seconds = Field(
+        600,
+        description="How often beat has a dictionary trained on the buffer's parts; 0: parts are packed without one.",
+    )
     publish_timeout: Seconds = Field(10, gt=0, description="How long a publish may wait for the broker's confirm.")
 
     @field_validator("redis_url")

@@ -46,6 +46,7 @@ class Scenario:
 @cache
 def _settings(shards: int, max_segment_bytes: int, max_index_entries: int) -> Settings:
     return Settings(
+        train_interval=0,
         key_prefix="p",
         shards=shards,
         max_span_bytes=PAYLOAD_BYTES,

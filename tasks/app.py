@@ -22,7 +22,7 @@ try:
 except SettingsError as error:
     raise SystemExit(str(error)) from None
 
-app = Celery("span-buffer", include=["tasks.ingest", "tasks.flush", "tasks.sweep", "tasks.probe"])
+app = Celery("span-buffer", include=["tasks.ingest", "tasks.flush", "tasks.sweep", "tasks.probe", "tasks.train"])
 app.config_from_object("celeryconfig")
 app.steps["consumer"].add(IntakeGate)
 

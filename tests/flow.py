@@ -22,7 +22,7 @@ START_MS = 1_800_000_000_000
 class Flow:
     def __init__(self, client: Client, **settings: Any) -> None:
         self.client = client
-        self.settings = Settings(**settings)
+        self.settings = Settings(**{"train_interval": 0, **settings})  # a dictionary is looked for where it matters
         self.buffer = SpanBuffer(client, self.settings)
         self.now_ms = START_MS
         self.published: list[Segment] = []

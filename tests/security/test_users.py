@@ -154,10 +154,12 @@ def is_refused(server: RedisServer, user: str, command: str) -> None:
 
 
 def every_verb(client: Redis | RedisCluster) -> None:
-    flow = Flow(client, sweep_idle=0, max_segment_bytes=2**20)
+    flow = Flow(client, sweep_idle=0, max_segment_bytes=2**20, train_interval=600)
     flow.append(span("c", "b"), span("e", "d"))
     flow.append(span("b", "a"), span("d", "b", note="merges"))
     late = flow.claim()
+    flow.append(*[span(f"n{n}", trace="e" * 32, note="GET /item") for n in range(1500)])
+    assert flow.buffer.train(now_ms=flow.now_ms).dictionary
     flow.append(*chain("a", "z"), *[Span(1, "f" * 32, f"{n:016x}", payload=b"{}") for n in range(1, 40)])
     flow.wait(flow.settings.timeout)
     flow.load(late)
