@@ -91,7 +91,7 @@ def train(buffer: SpanBuffer, other: Sequence[list[Span]]) -> Training:
     assert isinstance(redis, Redis)
     ingest(buffer, other)
     held = held_bytes(redis)
-    found = cost(redis, 1, buffer.train)  # type: ignore[attr-defined]
+    found = cost(redis, 1, buffer.train)
     held = held_bytes(redis) - held
     flush(buffer, lambda _: None)
     return Training(sum(map(len, other)), found.us / 1000, held)
