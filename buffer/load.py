@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from redis.cluster import RedisCluster
+
 from buffer import scripts
 from buffer.codec import Codec
 from buffer.errors import DamagedPart
 from buffer.keys import Keys, member
-from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span
+from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span, Trace
 from buffer.scripts import Client, Command
 from buffer.segment import Segment
 from buffer.settings import Settings
@@ -24,6 +26,9 @@ REASONS = {
     3: FlushReason.ROOT_TIMEOUT,
     4: FlushReason.TIMEOUT,
 }
+
+MAX_CALL_CLAIMS = 100
+"""That one script call takes. A call that has read 1 MB leaves the others to the next."""
 
 
 class Loaded(list[Segment]):
@@ -52,31 +57,11 @@ def load(client: Client, keys: Keys, settings: Settings, codec: Codec, claims: S
     loaded = Loaded()
     ours = _still_ours(client, keys, claims)
     loaded.lost_leases = len(claims) - len(ours)
-    replies = scripts.run(
-        client,
-        [
-            scripts.load(
-                keys,
-                c.trace,
-                c.key,
-                now_ms=now_ms,
-                max_age_ms=settings.max_segment_age_ms,
-                lease_us=c.lease_us,
-                segment_ttl_ms=settings.segment_ttl_ms,
-                index_ttl_ms=settings.index_ttl_ms,
-                late_grace_ms=settings.late_grace_ms,
-            )
-            for c in ours
-        ],
-        foreign_types=True,
-        replicas=settings.ack_replicas,  # a record that a failover forgets would let the same spans go under another id
-    )
     given_back: list[scripts.Ended] = []
-    for claim, reply in zip(ours, replies, strict=True):
-        if reply is None:
+    for claim, found in _found(client, keys, settings, ours, now_ms):
+        if found is None:
             loaded.damaged += 1
             continue
-        found = scripts.load_reply(reply)
         loaded.outcomes[f"{Outcome.EXPIRED}.segment_ttl"] += found.expired
         if found.fields:
             loaded += _segments(claim, found.fields, settings, codec, loaded)
@@ -101,6 +86,53 @@ def _still_ours(client: Client, keys: Keys, claims: Sequence[Claim]) -> list[Cla
         for members, leases in zip(zsets.values(), scores, strict=True)
         for claim, lease in zip(members, leases, strict=True)
         if lease is not None and int(float(lease)) == claim.lease_us
+    ]
+
+
+def _found(
+    client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim], now_ms: int
+) -> Iterator[tuple[Claim, scripts.LoadReply | None]]:
+    """What is stored of each claim; None where somebody else has put something there."""
+    calls = _calls(claims, one_slot=isinstance(client, RedisCluster))
+    while calls:
+        replies = scripts.run(
+            client,
+            [
+                scripts.load(
+                    keys,
+                    call,
+                    now_ms=now_ms,
+                    max_age_ms=settings.max_segment_age_ms,
+                    segment_ttl_ms=settings.segment_ttl_ms,
+                    index_ttl_ms=settings.index_ttl_ms,
+                    late_grace_ms=settings.late_grace_ms,
+                )
+                for call in calls
+            ],
+            foreign_types=True,
+            replicas=settings.ack_replicas,  # or a failover forgets a record, and the spans go under another id, too
+        )
+        again: list[Sequence[Claim]] = []
+        for call, reply in zip(calls, replies, strict=True):
+            if reply is not None:
+                yield from zip(call, map(scripts.load_reply, reply), strict=False)
+                again += [call[len(reply) :]] if len(reply) < len(call) else []
+            elif len(call) > 1:
+                again += [[claim] for claim in call]
+            else:
+                yield call[0], None
+        calls = again
+
+
+def _calls(claims: Sequence[Claim], *, one_slot: bool) -> list[Sequence[Claim]]:
+    """Claims of a trace share a call, and traces, where they may: four of five claims may be of what was merged."""
+    traces: dict[Trace | None, list[Claim]] = {}
+    for claim in claims:
+        traces.setdefault(claim.trace if one_slot else None, []).append(claim)
+    return [
+        members[start : start + MAX_CALL_CLAIMS]
+        for members in traces.values()
+        for start in range(0, len(members), MAX_CALL_CLAIMS)
     ]
 
 

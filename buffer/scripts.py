@@ -27,7 +27,7 @@ from redis.exceptions import (
 
 from buffer.errors import BufferFull, BufferUnavailable
 from buffer.keys import Keys, member
-from buffer.model import Digest, FlushId, LeaseUs, Part, SegmentKey, Trace
+from buffer.model import Claim, Digest, FlushId, LeaseUs, Part, SegmentKey, Trace
 
 Client: TypeAlias = "redis.Redis | RedisCluster"
 Argument: TypeAlias = bytes | int | str
@@ -229,31 +229,22 @@ class LoadReply(NamedTuple):
 
 def load(
     keys: Keys,
-    trace: Trace,
-    key: SegmentKey,
+    claims: Sequence[Claim],
     *,
     now_ms: int,
     max_age_ms: int,
     segment_ttl_ms: int,
     index_ttl_ms: int,
     late_grace_ms: int,
-    lease_us: LeaseUs,
 ) -> Command:
-    return Command.evalsha(
-        LOAD,
-        (keys.index(trace), keys.segments(trace)),
-        key,
-        now_ms,
-        max_age_ms,
-        segment_ttl_ms,
-        index_ttl_ms,
-        late_grace_ms,
-        now_ms * 1000,
-        lease_us,
-    )
+    """In a cluster a call may have one trace, for each has its slot."""
+    names = [name for claim in claims for name in (keys.index(claim.trace), keys.segments(claim.trace))]
+    words = [word for claim in claims for word in (claim.key, claim.lease_us)]
+    return Command.evalsha(LOAD, names, now_ms, max_age_ms, segment_ttl_ms, index_ttl_ms, late_grace_ms, *words)
 
 
 def load_reply(reply: list[Any]) -> LoadReply:
+    """What a call says of one claim."""
     if reply[0]:
         _, expired, content = reply
         return LoadReply(dict(zip(content[::2], content[1::2], strict=True)), expired, None, 0)

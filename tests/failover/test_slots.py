@@ -102,14 +102,12 @@ def load_command(flow: Flow, claim: Claim) -> scripts.Command:
     settings = flow.settings
     return scripts.load(
         flow.buffer.keys,
-        claim.trace,
-        claim.key,
+        [claim],
         now_ms=flow.now_ms,
         max_age_ms=settings.max_segment_age_ms,
         segment_ttl_ms=settings.segment_ttl_ms,
         index_ttl_ms=settings.index_ttl_ms,
         late_grace_ms=settings.late_grace_ms,
-        lease_us=claim.lease_us,
     )
 
 
