@@ -15,7 +15,7 @@ from buffer.errors import DamagedPart
 from buffer.scrutiny import SEGMENT_ATTRIBUTE
 
 _KEY: Final = b'"attributes"'
-_ATTRIBUTE: Final = b'"%b":{"type":"string","value":"%%b"}' % SEGMENT_ATTRIBUTE.encode()
+_ATTRIBUTE: Final = b'"%b":{"type":"string","value":"%%b"},' % SEGMENT_ATTRIBUTE.encode()
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
@@ -65,7 +65,7 @@ def _with_attribute(payload: bytes, segment_id: str) -> bytes | None:
         return None
     if _BACKSLASH in payload and b"\\u" in payload:  # looking for two bytes alone costs ten times as much
         return None
-    return b"%b%b,%b" % (payload[:start], _ATTRIBUTE % segment_id.encode(), payload[start:])
+    return payload[:start] + _ATTRIBUTE % segment_id.encode() + payload[start:]
 
 
 def _thorough(payload: bytes, is_segment: bool, segment_id: str) -> bytes:

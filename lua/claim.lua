@@ -49,9 +49,11 @@ if #entries > 0 then
   end
   redis.call('PEXPIRE', claims, ARGV[5])
 end
+local gone = {}
 for i = 1, #due, 2 do
-  if taken[due[i]] then redis.call('ZREM', queue, due[i]) end
+  if taken[due[i]] then gone[#gone + 1] = due[i] end
 end
+for from = 1, #gone, 4000 do redis.call('ZREM', queue, unpack(gone, from, math.min(from + 3999, #gone))) end
 for from = 1, #waiting, 4000 do
   redis.call('ZADD', queue, 'XX', unpack(waiting, from, math.min(from + 3999, #waiting)))
 end

@@ -97,9 +97,8 @@ CONTROLS = (
         (
             Passage(
                 "LOAD",
-                "  redis.call('HSET', segment, field, record)\n",
-                "  redis.call('HSET', segment, field, record)\n"
-                "  redis.call('HSET', index, 'k' .. string.sub(field, 2), spans)\n",
+                "    call('HSET', segment, field, record)\n",
+                "    call('HSET', segment, field, record)\n    call('HSET', index, 'k' .. sub(field, 2), spans)\n",
             ),
             *BY_COUNT,
         ),
@@ -165,8 +164,9 @@ CONTROLS = (
         (
             Passage(
                 "LOAD",
-                "  if #field == 17 and ",
-                "  if #field == 17 then\n    redis.call('HDEL', segment, field)\n  elseif #field == 17 and ",
+                "    if #field == 17 and ",
+                "    if #field == 17 then\n      call('HDEL', segment, field)\n"
+                "      for _ = 1, 2 do table.remove(content, i) end\n    elseif #field == 17 and ",
             ),
         ),
     ),
