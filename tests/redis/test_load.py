@@ -7,7 +7,7 @@ import pytest
 from buffer import FlushReason
 from buffer.scripts import Client
 from tests.builders import chain, grouped, identities, span, span_id
-from tests.flow import Flow, dying_after
+from tests.flow import Flow, dying_after, keys
 
 
 def test_a_segment_comes_with_all_that_a_message_needs(store: Client) -> None:
@@ -159,3 +159,27 @@ def test_what_comes_after_a_flush_is_an_addendum_under_the_same_segment(store: C
 
 def test_loading_nothing(store: Client) -> None:
     assert Flow(store).load([]) == []
+
+
+def test_claims_that_do_not_fit_into_one_reply_are_read_by_the_next(store: Client) -> None:
+    flow = Flow(store)
+    sent = [span(f"a{n}", size=600_000) for n in range(5)]
+    for each in sent:
+        flow.append(each)
+    flow.wait(10)
+
+    assert identities([each for segment in flow.load() for each in segment.spans]) == identities(sent)
+
+
+def test_what_somebody_else_put_in_a_segments_place_stops_no_other_claim_of_the_call(store: Client) -> None:
+    flow = Flow(store)
+    flow.append(span("a"), span("b"), span("c"))
+    flow.wait(10)
+    claims = flow.claim()
+    [foreign] = [key for key in keys(store, "s") if key.endswith(bytes.fromhex(span_id("b")))]
+    store.delete(foreign)
+    store.set(foreign, "theirs")
+
+    loaded = flow.load(claims)
+
+    assert (grouped(loaded), loaded.damaged) == ({"a": {"a"}, "c": {"c"}}, 1)
