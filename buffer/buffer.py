@@ -16,7 +16,7 @@ from buffer.cleanup import cleanup
 from buffer.codec import Codec
 from buffer.deliveries import count_delivery, forget_deliveries
 from buffer.dictionaries import Dictionaries
-from buffer.errors import SettingsError
+from buffer.errors import BufferUnavailable, SettingsError
 from buffer.keys import Keys
 from buffer.lag import lag_ms, probe_seen
 from buffer.load import Loaded, load
@@ -54,7 +54,11 @@ class SpanBuffer:
         now_ms = now() if now_ms is None else now_ms
         if self.settings.train_interval:
             self.codec.dictionary = self.dictionaries.at(now_ms).in_use()
-        return append(self.client, self.keys, self.settings, self.codec, spans, now_ms)
+        try:
+            return append(self.client, self.keys, self.settings, self.codec, spans, now_ms)
+        except BufferUnavailable:
+            self.dictionaries.doubt()
+            raise
 
     def claim(self, *, now_ms: int | None = None, limit: int | None = None, lag_ms: int = 0) -> list[Claim]:
         """Take due segments of every shard, each for one lease. Due is what was due ``lag_ms`` ago."""

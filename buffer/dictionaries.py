@@ -69,7 +69,12 @@ class Dictionaries:
         for keys, value in zip(copies, (dictionary.text, b"%08x" % dictionary.id), strict=True):
             commands = [Command(key, ("SET", key, value, "PX", self.settings.queue_ttl_ms)) for key in keys]
             scripts.run(self.client, commands, replicas=self.settings.ack_replicas)
+        self.doubt()
+
+    def doubt(self) -> None:
+        """Redis was away, and may be another now: the next append asks again what is there."""
         self._looked_at_ms = None
+        self._renewed_at_ms.clear()
 
     def _look(self) -> Dictionary:
         keys = self.keys.dictionary_names()

@@ -11,8 +11,10 @@ from buffer import Span
 from buffer.codec import HEADER
 from buffer.dictionaries import LOOK_EVERY_MS, MAX_HELD, RENEW_EVERY_MS
 from buffer.dictionary import Dictionary, identity
+from buffer.errors import BufferUnavailable
 from buffer.scripts import Client
 from buffer.training import MIN_SPANS
+from embedded.redis import RedisServer
 from tests.builders import identities, span, trace_id
 from tests.flow import Flow, fields, keys, leftovers, without_ttl
 
@@ -187,6 +189,27 @@ def test_a_process_that_has_it_puts_it_back_for_the_others(store: Client) -> Non
     reader.wait(10_001)
     reader.drain()
     assert len(reader.spans) == MIN_SPANS + 1
+
+
+def test_after_an_error_redis_is_asked_again_what_it_has(own_redis: RedisServer) -> None:
+    """It may be another Redis now, which never heard of the dictionary."""
+    with own_redis.client() as client:
+        flow = trained(client)
+        flow.append(*alike(1, start=5000))
+        whole = copies(flow)
+        own_redis.freeze()
+        client.connection_pool.connection_kwargs["socket_timeout"] = 0.1
+        client.connection_pool.disconnect()
+        with pytest.raises(BufferUnavailable):
+            flow.append(*alike(1, start=6000))
+        own_redis.thaw()
+        client.connection_pool.connection_kwargs["socket_timeout"] = 10
+        client.connection_pool.disconnect()
+        client.delete(*whole)
+
+        flow.append(*alike(1, start=6000))
+
+        assert {key: client.get(key) for key in whole} == whole
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"\x37\xa4\x30\xec" + b"x" * 100])
