@@ -90,10 +90,10 @@ def _samples(client: Client, keys: Keys, codec: Codec) -> Iterator[_Sample]:
     try:
         found = client.scan_iter(match=keys.prefix + b":s:*", count=500)
         while batch := list(islice(found, SEGMENTS_AT_ONCE)):
-            commands = [Command(key, ("HRANDFIELD", key, PARTS_A_SEGMENT, "WITHVALUES")) for key in batch]
+            commands = [Command(key, ("LRANGE", key, 0, 2 * PARTS_A_SEGMENT - 1)) for key in batch]
             for reply in scripts.run(client, commands, foreign_types=True):
                 fields = scripts.flat(reply or [])
-                if (sample := _sample(codec, dict(zip(fields[::2], fields[1::2], strict=True)))).spans:
+                if (sample := _sample(codec, dict(zip(fields[::2], fields[1::2], strict=False)))).spans:
                     yield sample
     except (RedisError, RedisClusterException) as error:
         raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error

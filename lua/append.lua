@@ -2,7 +2,7 @@
 -- WHY Lua:  where a part goes depends on links that another batch may be changing; a load must see all of it or nothing.
 -- SLOT:     {project:trace}, of every trace in the call: in a cluster a call has one
 -- KEYS[1]   index     hash    links, heads, register, live segments (see below)
--- KEYS[2]   segments  prefix  a segment's hash is this and its key: digest -> part, 'f' flush id -> flush record
+-- KEYS[2]   segments  prefix  a segment's list is this and its key: digest, part, ...; 'f' and flush id, flush record, ...
 --           the same two for each further trace
 -- ARGV[1]   now ms   ARGV[2] segment TTL ms   ARGV[3] index TTL ms   ARGV[4] max segment bytes   ARGV[5] max entries
 -- ARGV[6]   shape: of each trace the number of parts (2 bytes) and of names (2); then of each of these parts
@@ -35,7 +35,7 @@ local reply = {0, 0, 0, 0, 0, 0}
 -- digest that it adds is true. Heads are kept unpacked, and written last.
 local index, segments, full, live, was_live, created
 local known, heads, entries, puts, touched -- entries: field, value, ...; puts: key -> {digest, part, ...}
-local there, moves, origins -- key -> in Redis; {from, to, ...} in order; key -> keys that are going to be moved there
+local there, moves -- key -> in Redis; {from, to, ...} in order
 
 local function set(field, value)
   known[field], heads[field] = value, nil
@@ -78,14 +78,6 @@ local function exists(key)
   end
   return there[key]
 end
-local function holds(key, digest)
-  if call('HEXISTS', segments .. key, digest) == 1 then return true end
-  for _, origin in ipairs(origins[key] or {}) do
-    if call('HEXISTS', segments .. origin, digest) == 1 then return true end
-  end
-  return false
-end
-
 -- Follows the links from an id to where no link is; shortens the path.
 local function follow(id)
   local passed, last
@@ -136,9 +128,6 @@ local function join(id, from, base)
   if exists(id) then
     moves[#moves + 1] = {id, base, from[SPANS] > into[SPANS], into[SPANS] > 0 and exists(base)}
     there[id], there[base] = false, true
-    origins[base] = origins[base] or {}
-    table.insert(origins[base], id)
-    for _, origin in ipairs(origins[id] or {}) do table.insert(origins[base], origin) end
   end
   if puts[id] then
     puts[base] = puts[base] or {}
@@ -177,7 +166,7 @@ local function delivered(parent, digest, spans)
     return
   end
   key = locate(key)
-  if holds(key, digest) then
+  if exists(key) then
     duplicates = duplicates + spans
     touched[key] = true
   else
@@ -203,32 +192,28 @@ local function put(parent, digest, rooted, spans, bytes, first, part)
   end
   root = root or head(base)
   local key, h = room(base, root, bytes)
-  if full and holds(key, digest) then
-    duplicates = duplicates + spans
-  else
-    taken = taken + spans
-    if h[SPANS] == 0 then
-      if not h[NEW] then flag(h, LATE) end
-      if not there[key] then there[key] = false end
-      live, created, h[SINCE], h[BYTES] = live + 1, true, now, 0
-    end
-    h[SPANS], h[BYTES], h[CHANGED] = h[SPANS] + spans, h[BYTES] + bytes, true
-    local flat = puts[key]
-    if flat then
-      local n = #flat
-      flat[n + 1], flat[n + 2] = digest, part
-    else
-      puts[key] = {digest, part}
-    end
-    if not full then set(digest, key) end
-    known[digest] = true
+  taken = taken + spans
+  if h[SPANS] == 0 then
+    if not h[NEW] then flag(h, LATE) end
+    if not there[key] then there[key] = false end
+    live, created, h[SINCE], h[BYTES] = live + 1, true, now, 0
   end
+  h[SPANS], h[BYTES], h[CHANGED] = h[SPANS] + spans, h[BYTES] + bytes, true
+  local flat = puts[key]
+  if flat then
+    local n = #flat
+    flat[n + 1], flat[n + 2] = digest, part
+  else
+    puts[key] = {digest, part}
+  end
+  if not full then set(digest, key) end
+  known[digest] = true
   if rooted and base == parent then flag(root, ROOTED) end
   touched[key] = true
 end
 
-local function hset(key, flat)
-  for from = 1, #flat, SLICE do call('HSET', key, unpack(flat, from, math.min(from + SLICE - 1, #flat))) end
+local function store(command, key, flat)
+  for from = 1, #flat, SLICE do call(command, key, unpack(flat, from, math.min(from + SLICE - 1, #flat))) end
 end
 
 -- The index first, because HSET is refused when memory is full and then nothing at all has been written.
@@ -242,24 +227,24 @@ local function write()
     end
   end
   if live ~= was_live then entries[n + 1], entries[n + 2] = 'n', string.format('%d', live) end
-  hset(index, entries)
+  store('HSET', index, entries)
   if created or #moves > 0 then call('PEXPIRE', index, index_ttl) end
   for _, move in ipairs(moves) do
     local from, into = segments .. move[1], segments .. move[2]
     local larger, present = move[3], move[4]
     if present or redis.pcall('RENAMENX', from, into) == 0 then
       if larger then
-        hset(from, call('HGETALL', into))
+        store('RPUSH', from, call('LRANGE', into, 0, -1))
         redis.pcall('RENAME', from, into)
         call('PEXPIRE', into, segment_ttl)
       else
-        hset(into, call('HGETALL', from))
+        store('RPUSH', into, call('LRANGE', from, 0, -1))
         call('UNLINK', from)
       end
     end
   end
   for key, flat in pairs(puts) do
-    hset(segments .. key, flat)
+    store('RPUSH', segments .. key, flat)
     if there[key] == false or now - heads[key][SINCE] >= segment_ttl / 2 then
       call('PEXPIRE', segments .. key, segment_ttl)
     end
@@ -293,11 +278,11 @@ local function read(first, last)
 end
 
 local shape, at, arg = ARGV[6], 1, 7
-there, moves, origins = {}, {}, {}
+there, moves = {}, {}
 for trace = 0, #KEYS / 2 - 1 do
   index, segments = KEYS[2 * trace + 1], KEYS[2 * trace + 2]
   known, heads, entries, puts, touched, created = {}, {}, {}, {}, {}, false
-  if next(there) then there, moves, origins = {}, {}, {} end
+  if next(there) then there, moves = {}, {} end
 
   local parts, names, rooted, spans, bytes
   local fresh = false

@@ -2,7 +2,7 @@
 -- WHY Lua:  the flush record and the content must come from one moment; what arrives later gets a record of its own.
 -- SLOT:     {project:trace}, of every trace in the call: in a cluster a call has one
 -- KEYS[1]   index     hash    see append.lua
--- KEYS[2]   segments  prefix  a segment's hash is this and its key
+-- KEYS[2]   segments  prefix  a segment's list is this and its key
 --           the same two for each further claim
 -- ARGV[1]   now ms   ARGV[2] max segment age ms   ARGV[3] segment TTL ms   ARGV[4] index TTL ms   ARGV[5] late grace ms
 -- ARGV[6..] two a claim: segment key, end of this flush's lease us
@@ -12,7 +12,7 @@
 --           {1, expired spans, {field, value, ...}}  what this flush is to publish, and the parts
 -- COST      O(parts)
 --
--- A flush record, field 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, owner (20), digests
+-- A flush record, behind 'f' + flush id (16): segment id (8), reason, flags, spans, payload bytes, owner (20), digests
 -- (16 each). But for the owner it never changes: a flush that is tried again publishes the same content under the same
 -- id. The owner is the claim that publishes it: end of lease in us (8), segment key (12, zeros behind). A merge can
 -- bring a record under another claim, and that one must not publish it a second time while the first is at it.
@@ -57,7 +57,7 @@ local function take_records(segment, content, owner)
         table.remove(content, i)
       else
         content[i + 1] = sub(stored, 1, OWNER_AT - 1) .. owner .. sub(stored, DIGESTS_AT)
-        call('HSET', segment, field, content[i + 1])
+        call('LSET', segment, i, content[i + 1])
       end
     end
   end
@@ -88,7 +88,8 @@ end
 local size = 0
 local function load(index, segments, key, lease_us)
   local segment = segments .. key
-  local content = call('HGETALL', segment)
+  local content = call('LRANGE', segment, 0, -1)
+  if #content % 2 == 1 then content[#content + 1] = '' end -- somebody else's
   local value = call('HGET', index, key)
   local flags, spans, bytes, since, ordinal = 0, 0, 0, now, 0
   if value and #value >= HEAD_BYTES then flags, spans, bytes, since, ordinal = unpack_from(HEAD, value) end
@@ -119,7 +120,7 @@ local function load(index, segments, key, lease_us)
   end
   if #fresh > 0 then
     local field, record = new_record(index, key, value, owner, fresh, fresh_spans, fresh_bytes, flags, since)
-    call('HSET', segment, field, record)
+    call('RPUSH', segment, field, record)
     content[#content + 1] = field
     content[#content + 1] = record
   elseif busy_until > 0 and #content == 2 * parts then

@@ -17,8 +17,9 @@ from prove.world import World
 AUDIT = """
 local found = {}
 for i, key in ipairs(redis.call('KEYS', '*')) do
-  local hash = redis.call('TYPE', key).ok == 'hash'
-  local content = hash and redis.call('HGETALL', key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  local type = redis.call('TYPE', key).ok
+  local content = type == 'hash' and redis.call('HGETALL', key) or type == 'list' and redis.call('LRANGE', key, 0, -1)
+    or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   found[i] = {key, redis.call('PTTL', key), content}
 end
 return found

@@ -79,8 +79,8 @@ if not record then
     ),
     Passage(
         "CLEANUP_SEGMENT",
-        "redis.call('HDEL', segment, field)\n",
-        "if same then redis.call('DEL', segment) else redis.call('HDEL', segment, field) end\n",
+        "if before then",
+        "if same then\n  kept = {}\n  redis.call('DEL', segment)\nelseif before then",
     ),
 )
 """Whether the record is there or not: the count alone decides."""
@@ -89,7 +89,13 @@ CONTROLS = (
     Control(
         "blind clean-up",
         "the whole segment is deleted, whatever came since it was read",
-        (Passage("CLEANUP_SEGMENT", "redis.call('HDEL', segment, field)\n", "redis.call('DEL', segment)\n"),),
+        (
+            Passage(
+                "CLEANUP_SEGMENT",
+                "if before then",
+                "if true then kept = {} redis.call('DEL', segment) elseif before then",
+            ),
+        ),
     ),
     Control(
         "clean-up by count",
@@ -97,8 +103,8 @@ CONTROLS = (
         (
             Passage(
                 "LOAD",
-                "    call('HSET', segment, field, record)\n",
-                "    call('HSET', segment, field, record)\n    call('HSET', index, 'k' .. sub(field, 2), spans)\n",
+                "    call('RPUSH', segment, field, record)\n",
+                "    call('RPUSH', segment, field, record)\n    call('HSET', index, 'k' .. sub(field, 2), spans)\n",
             ),
             *BY_COUNT,
         ),
@@ -165,7 +171,8 @@ CONTROLS = (
             Passage(
                 "LOAD",
                 "    if #field == 17 and ",
-                "    if #field == 17 then\n      call('HDEL', segment, field)\n"
+                "    if #field == 17 then\n      call('LREM', segment, 1, field)\n"
+                "      call('LREM', segment, 1, stored)\n"
                 "      for _ = 1, 2 do table.remove(content, i) end\n    elseif #field == 17 and ",
             ),
         ),

@@ -88,7 +88,7 @@ def _expire(world: World, decision: Decision) -> bool:
         return False
     key = segments[decision.number % len(segments)]
     trace, _ = world.buffer.keys.parse_segment(key)
-    content = world.wire.calls((("HGETALL", key), ("DEL", key)))[0]
+    content = world.wire.calls((("LRANGE", key, 0, -1), ("DEL", key)))[0]
     for field, value in zip(content[::2], content[1::2], strict=True):
         if len(field) == 16:
             world.expired.update(world.buffer.codec.unpack(trace, Digest(field), value))

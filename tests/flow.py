@@ -82,7 +82,22 @@ def keys(client: Client, kind: str = "?") -> list[bytes]:
 
 
 def fields(client: Client, key: bytes) -> dict[bytes, bytes]:
+    """Of a hash, or of a segment's list: what is named, by its name."""
+    if client.type(key) == b"list":
+        words: list[Any] = client.lrange(key, 0, -1)
+        return dict(zip(words[::2], words[1::2], strict=True))
     return {bytes(field): bytes(value) for field, value in client.hgetall(key).items()}  # type: ignore[arg-type]
+
+
+def damage(client: Client, segment: bytes, name: bytes, value: bytes | None) -> None:
+    """Puts something else in the place of a part or a record, or adds it; None takes it out."""
+    stored = fields(client, segment) | ({} if value is None else {name: value})
+    if value is None:
+        del stored[name]
+    ttl_ms = client.pttl(segment)
+    client.delete(segment)
+    client.rpush(segment, *(word for pair in stored.items() for word in pair))
+    client.pexpire(segment, ttl_ms)
 
 
 def without_ttl(client: Client) -> list[bytes]:

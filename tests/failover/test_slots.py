@@ -123,15 +123,16 @@ def run_on(node: Redis, command: scripts.Command, *, asking: bool = False) -> li
         return reply
 
 
-def contents(move: SlotMove) -> dict[int, dict[bytes, dict[bytes, bytes]]]:
-    return {node.port: hashes(node) for node in (move.source, move.target)}
+def contents(move: SlotMove) -> dict[int, dict[bytes, Any]]:
+    return {node.port: stored(node) for node in (move.source, move.target)}
 
 
-def hashes(node: RedisServer) -> dict[bytes, dict[bytes, bytes]]:
+def stored(node: RedisServer) -> dict[bytes, Any]:
     """Of traces. Asked with ASKING, for a key on its way answers to nothing else."""
     found = {}
     with node.client() as client, client.client() as connection:
         for key in sorted(client.scan_iter(match="span-buf:[sl]:*", count=1000)):
             connection.execute_command("ASKING")
-            found[key] = connection.hgetall(key)
+            is_list = key.startswith(b"span-buf:s")
+            found[key] = connection.lrange(key, 0, -1) if is_list else connection.hgetall(key)
     return found

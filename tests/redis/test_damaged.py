@@ -12,7 +12,7 @@ from buffer.errors import BufferUnavailable
 from buffer.model import SegmentKey
 from buffer.scripts import Client
 from tests.builders import grouped, identities, span, trace_id
-from tests.flow import Flow, fields, keys, leftovers
+from tests.flow import Flow, damage, fields, keys, leftovers
 
 
 def header(version: int, spans: int, payload_bytes: int) -> bytes:
@@ -61,13 +61,13 @@ def expect_neighbours_only(flow: Flow, *, damaged: int = 1) -> None:
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS.keys())
 def test_a_part_that_cannot_be_read_keeps_its_segment_and_no_other(flow: Flow, part: bytes) -> None:
     segment = victim(flow)
-    [digest] = flow.client.hkeys(segment)
-    flow.client.hset(segment, digest, part)
+    [digest] = fields(flow.client, segment)
+    damage(flow.client, segment, digest, part)
 
     expect_neighbours_only(flow)
 
     assert keys(flow.client, "s") == [segment]
-    assert flow.client.hget(segment, digest) == part
+    assert fields(flow.client, segment)[digest] == part
 
 
 def test_a_rotten_byte_anywhere_in_a_part_is_noticed(redis_client: Client) -> None:
@@ -79,12 +79,12 @@ def test_a_rotten_byte_anywhere_in_a_part_is_noticed(redis_client: Client) -> No
     [(digest, whole)] = fields(redis_client, segment).items()
     flow.wait(10)
     for at in range(len(whole)):
-        redis_client.hset(segment, digest, whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        damage(redis_client, segment, digest, whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         flow.wait(181)
         loaded = flow.load()
         assert loaded.damaged == 1 or identities(loaded[0].spans) == identities(sent), f"byte {at}"
 
-    redis_client.hset(segment, digest, whole)
+    damage(redis_client, segment, digest, whole)
     flow.wait(181)
     assert grouped(flow.flush()) == {"a": {"a", "b"}}
 
@@ -92,12 +92,12 @@ def test_a_rotten_byte_anywhere_in_a_part_is_noticed(redis_client: Client) -> No
 def test_what_is_damaged_is_looked_at_again_at_every_lease_and_goes_out_once_it_is_whole(flow: Flow) -> None:
     segment = victim(flow)
     [(digest, whole)] = fields(flow.client, segment).items()
-    flow.client.hset(segment, digest, b"x")
+    damage(flow.client, segment, digest, b"x")
     flow.flush()
     for _ in range(3):
         flow.wait(181)
         assert flow.load().damaged == 1
-    flow.client.hset(segment, digest, whole)
+    damage(flow.client, segment, digest, whole)
 
     flow.drain()
 
@@ -108,8 +108,8 @@ def test_what_is_damaged_is_looked_at_again_at_every_lease_and_goes_out_once_it_
 def test_what_comes_to_a_damaged_segment_goes_out(flow: Flow) -> None:
     """The damaged record stays, the newcomers have one of their own."""
     segment = victim(flow)
-    [digest] = flow.client.hkeys(segment)
-    flow.client.hset(segment, digest, b"x")
+    [digest] = fields(flow.client, segment)
+    damage(flow.client, segment, digest, b"x")
     flow.flush()
     flow.append(span("b", "a", trace=trace_id(1)))
     flow.wait(181)
@@ -118,14 +118,14 @@ def test_what_comes_to_a_damaged_segment_goes_out(flow: Flow) -> None:
 
     assert (grouped(loaded), loaded.damaged) == ({"a": {"b"}}, 1)
     flow.cleanup(flow.publish(loaded))
-    assert digest in flow.client.hkeys(segment)
+    assert digest in fields(flow.client, segment)
 
 
 def test_a_record_that_names_a_missing_part_is_damaged(flow: Flow) -> None:
     flow.load()
     segment = victim(flow)
-    [digest] = [field for field in flow.client.hkeys(segment) if len(field) == 16]
-    flow.client.hdel(segment, digest)
+    [digest] = [name for name in fields(flow.client, segment) if len(name) == 16]
+    damage(flow.client, segment, digest, None)
     flow.wait(181)
 
     loaded = flow.load()
@@ -145,7 +145,7 @@ def test_a_record_that_names_a_missing_part_is_damaged(flow: Flow) -> None:
     ],
 )
 def test_a_foreign_flush_record_is_damaged_and_no_more(flow: Flow, record: bytes) -> None:
-    flow.client.hset(victim(flow), b"f" + b"x" * 16, record)
+    damage(flow.client, victim(flow), b"f" + b"x" * 16, record)
 
     loaded = flow.load()
 
@@ -155,7 +155,7 @@ def test_a_foreign_flush_record_is_damaged_and_no_more(flow: Flow, record: bytes
 
 @pytest.mark.parametrize("field", [b"foo", b"", b"x" * 30])
 def test_a_foreign_field_invents_no_outcome(flow: Flow, field: bytes) -> None:
-    flow.client.hset(victim(flow), field, b"bar")
+    damage(flow.client, victim(flow), field, b"bar")
     flow.flush()
     flow.wait(181)
     flow.flush()

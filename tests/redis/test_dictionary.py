@@ -16,7 +16,7 @@ from buffer.scripts import Client
 from buffer.training import MIN_SPANS
 from embedded.redis import RedisServer
 from tests.builders import identities, span, trace_id
-from tests.flow import Flow, fields, keys, leftovers, without_ttl
+from tests.flow import Flow, damage, fields, keys, leftovers, without_ttl
 
 NEVER_DUE = {"timeout": 10_000, "root_timeout": 10_000, "max_segment_age": 20_000}
 
@@ -375,7 +375,7 @@ def test_other_traffic_is_learnt_anew(redis_client: Client) -> None:
 def test_training_leaves_the_buffer_as_it_was(redis_client: Client) -> None:
     flow = a_flow(redis_client, **NEVER_DUE)
     flow.append(*alike(MIN_SPANS))
-    redis_client.hset(keys(redis_client, "s")[0], b"0" * 16, b"not a part")
+    damage(redis_client, keys(redis_client, "s")[0], b"0" * 16, b"not a part")
     before = {key: fields(redis_client, key) for key in keys(redis_client, "s")}
     seen: list[int] = []
 

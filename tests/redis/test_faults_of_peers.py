@@ -13,7 +13,7 @@ from buffer.errors import BufferFull
 from buffer.model import Trace
 from buffer.scripts import Client
 from tests.builders import chain, grouped, identities, name_of, span, trace_id
-from tests.flow import Flow, dying_after, keys, leftovers, without_ttl
+from tests.flow import Flow, dying_after, fields, keys, leftovers, without_ttl
 
 
 def test_u1_what_is_counted_is_what_was_read(store: Client) -> None:
@@ -108,7 +108,7 @@ def test_u5_the_first_part_lives_as_long_as_the_last(store: Client) -> None:
     [segment] = keys(store, "s")
     longest_ms = flow.buffer.settings.max_segment_age_ms + flow.buffer.settings.lease_ms
     assert longest_ms < store.pttl(segment) <= flow.buffer.settings.segment_ttl_ms
-    assert len(store.hkeys(segment)) == 3
+    assert len(fields(store, segment)) == 3
 
     store.pexpire(segment, 60_000)
     flow.wait(11)

@@ -40,7 +40,7 @@ def test_the_worker_may_run_what_the_code_runs_and_no_more() -> None:
     granted = set(re.findall(r"\+(\S+)", line))
     root = acl.DEPLOY.parent
     scripts = [file.read_text() for file in (root / "lua").glob("*.lua") if file.name != "take-message.lua"]
-    called = {name.lower() for text in scripts for name in re.findall(r"redis\.call\('(\w+)'", text)}
+    called = {name.lower() for text in scripts for name in re.findall(r"(?:call|store)\('(\w+)'", text)}
     sources = [file.read_text() for file in (root / "buffer").glob("*.py")]
     sent = {name.lower() for text in sources for name in re.findall(r'\("([A-Z]{3,})", ', text)}
     by_the_client = {"script|load", "scan", "info", "command", "cluster|slots", "hello", "auth", "select", "ping"}
