@@ -1,6 +1,6 @@
 """A span's payload gets what its segment decided: whether it is the root, and the segment's id.
 
-On a span's way: between `load` and the message. The quick way puts bytes into the text as it came (0.9 us for 1 KB);
+On a span's way: between `load` and the message. The quick way puts bytes into the text as it came (2 us for 1 KB);
 whatever it is not sure of goes the thorough way, which decodes and encodes (6 us). Invariant: both give the same JSON
 value, and both refuse what is not a JSON object in UTF-8. Numbers that are passed on are not looked at.
 """

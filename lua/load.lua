@@ -8,7 +8,7 @@
 -- ARGV[6..] two a claim: segment key, end of this flush's lease us
 -- RETURNS   for each claim, but not for those that would make the reply too large, one of
 --           {0, expired spans, key, 0}   nothing is stored here; key, if not '', holds what was moved from here
---           {0, 0, key, ms}              all that is stored is being flushed by another until then
+--           {0, expired spans, key, ms}  all that is stored is being flushed by another until then
 --           {1, expired spans, {field, value, ...}}  what this flush is to publish, and the parts
 -- COST      O(parts)
 --
@@ -124,7 +124,7 @@ local function load(index, segments, key, lease_us)
     content[#content + 1] = field
     content[#content + 1] = record
   elseif busy_until > 0 and #content == 2 * parts then
-    return {0, 0, key, math.ceil(busy_until / 1000)}
+    return {0, expired, key, math.ceil(busy_until / 1000)}
   end
   return {1, expired, content}
 end
