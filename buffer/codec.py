@@ -108,7 +108,7 @@ def _content(spans: Sequence[Span]) -> tuple[bytes, int]:
         text = _marked(_marked(text, trace_id, TRACE), span_id.encode(), OWN)
         if parent:
             flag |= HAS_PARENT
-            columns = max(columns, 2)
+            columns = columns if columns > 1 else 2
             text = _marked(text, parent.encode(), PARENT)
         if segment:
             flag |= HAS_SEGMENT
@@ -127,7 +127,7 @@ def _content(spans: Sequence[Span]) -> tuple[bytes, int]:
 def _marked(text: bytes, digits: bytes, mark: bytes) -> bytes:
     """Once is enough. From behind, for that costs a third where the ids come last, and no more where they do not."""
     before, found, after = text.rpartition(digits)
-    return before + mark + after if found else text
+    return mark.join((before, after)) if found else text
 
 
 def _spans(trace: Trace, content: bytes, count: int, raw_bytes: int) -> list[Span]:

@@ -87,29 +87,26 @@ def _refusal(span: Span, max_span_bytes: int) -> str | None:
 def _parts(spans: Sequence[Span], codec: Codec) -> list[Part]:
     if len(spans) == 1:  # in small batches most are
         [span] = spans
-        return [_part(_own_top(span) or span.parent_span_id or "", _is_root(span), spans, codec)]
+        has_root = _is_root(span)
+        top = span.span_id if has_root else span.segment_id or span.parent_span_id or ""
+        return [codec.pack(SegmentKey(bytes.fromhex(top)), has_root, spans)]
     tops = _top_most_parents(spans)
     subsegments: dict[str, list[Span]] = {}
     for span in spans:
         subsegments.setdefault(tops[span.span_id], []).append(span)
     return [
-        _part(top, any(span.span_id == top and _is_root(span) for span in members), members, codec)
+        codec.pack(SegmentKey(bytes.fromhex(top)), _has_root(top, members), members)
         for top, subsegment in subsegments.items()
         for members in _slices(subsegment)
     ]
 
 
-def _part(top: str, has_root: bool, spans: Sequence[Span], codec: Codec) -> Part:
-    return codec.pack(SegmentKey(bytes.fromhex(top)), has_root, spans)
+def _has_root(top: str, spans: Sequence[Span]) -> bool:
+    return any(span.span_id == top and _is_root(span) for span in spans)
 
 
 def _is_root(span: Span) -> bool:
     return span.is_segment or not span.parent_span_id or span.segment_id == span.span_id
-
-
-def _own_top(span: Span) -> str | None:
-    """The segment it belongs under, if it says so itself."""
-    return span.span_id if _is_root(span) else span.segment_id
 
 
 def _top_most_parents(spans: Sequence[Span]) -> dict[str, str]:
@@ -117,19 +114,24 @@ def _top_most_parents(spans: Sequence[Span]) -> dict[str, str]:
     tops: dict[str, str] = {}
     parents: dict[str, str] = {}
     for span in spans:
-        if span.span_id in tops or span.span_id in parents:
+        span_id = span.span_id
+        if span_id in tops or span_id in parents:
             continue  # the first of two decides
-        if top := _own_top(span):
-            tops[span.span_id] = top
+        if span.is_segment or not span.parent_span_id or span.segment_id == span_id:  # as in _is_root
+            tops[span_id] = span_id
+        elif span.segment_id:
+            tops[span_id] = span.segment_id
         else:
-            parents[span.span_id] = span.parent_span_id or ""
+            parents[span_id] = span.parent_span_id
     for span_id in list(parents):
         path: list[str] = []
         at = span_id
         while parent := parents.pop(at, None):  # what was passed is gone, so a circle ends
             path.append(at)
             at = parent
-        tops.update(dict.fromkeys(path, tops.get(at, at)))
+        top = tops.get(at, at)
+        for each in path:
+            tops[each] = top
     return tops
 
 

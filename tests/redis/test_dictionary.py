@@ -330,7 +330,7 @@ def test_too_few_spans_teach_nothing(redis_client: Client) -> None:
     training = flow.buffer.train(now_ms=flow.now_ms)
 
     assert (training.adopted, training.spans, training.dictionary) == (False, MIN_SPANS - 1, "")
-    assert str(training) == "Nothing was trained: the buffer has 999 spans now, 1,000 are needed."
+    assert str(training) == "Nothing was trained: 999 spans were found, 1,000 are needed."
     assert keys(redis_client, "z") == []
 
 
