@@ -16,6 +16,7 @@ from benchmarks.documents import write_documents, write_json
 from benchmarks.figures import Report
 from benchmarks.paired import compare
 from benchmarks.plots import write_plots
+from benchmarks.scaling import scaling
 from benchmarks.sections import SECTIONS, run
 from benchmarks.tables import tables
 from embedded.child import signals_exit
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             console.print(compare(options.against, _plan(options), options.pairs, console).rich())
             return
         report = _stored(options.show) if options.show else _run(options, console)
-    for made in tables(report).values():
+    for made in [*tables(report).values(), scaling(report)]:
         console.print(*[table.rich() for table in made], sep="\n")
     console.print(f"{report.machine.processor}, {report.machine.cores} cores, Redis {report.machine.redis}, "
                   f"commit {report.machine.commit}, {report.took_s:.0f} s")  # fmt: skip

@@ -8,6 +8,7 @@ of a window of one second are counted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
 
 from redis.crc import key_slot
@@ -25,24 +26,32 @@ MOST_A_SECOND = 2000
 
 def balance(bench: Bench) -> list[Balance]:
     random = Random(1)
-    bench.doing(f"slots: {bench.plan.balance_windows} windows of {bench.plan.balance_rate:,} spans")
-    windows = [_window(random, bench.plan.balance_rate) for _ in range(bench.plan.balance_windows)]
-    return [_balance(windows, nodes, share) for share in HOT_SHARES for nodes in NODES]
+    return [each for rate in bench.plan.balance_rates for each in _at(bench, random, rate)]
+
+
+def _at(bench: Bench, random: Random, rate: int) -> Iterator[Balance]:
+    bench.doing(f"slots: {bench.plan.balance_windows} windows of {rate:,} spans")
+    windows = [_window(random, rate) for _ in range(bench.plan.balance_windows)]
+    for share in HOT_SHARES:
+        for nodes in NODES:
+            yield _balance(windows, rate, nodes, share)
 
 
 def _window(random: Random, rate: int) -> Counter[int]:
     """Spans by slot in one second."""
     slots: Counter[int] = Counter()
-    while slots.total() < rate:
+    total = 0
+    while total < rate:
         size = min(LARGEST, int(SMALLEST * random.paretovariate(EXPONENT)))
         tag = b"{%d:%032x}" % (random.randrange(50), random.getrandbits(128))
+        total += min(size, MOST_A_SECOND)
         slots[key_slot(tag)] += min(size, MOST_A_SECOND)
     return slots
 
 
-def _balance(windows: list[Counter[int]], nodes: int, hot_share: float) -> Balance:
+def _balance(windows: list[Counter[int]], rate: int, nodes: int, hot_share: float) -> Balance:
     ratios = sorted(_ratio(slots, nodes, hot_share) for slots in windows)
-    return Balance(nodes, hot_share, ratios[len(ratios) // 2], ratios[-1])
+    return Balance(rate, nodes, hot_share, ratios[len(ratios) // 2], ratios[-1])
 
 
 def _ratio(slots: Counter[int], nodes: int, hot_share: float) -> float:

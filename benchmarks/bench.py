@@ -33,7 +33,7 @@ class Plan:
     steady_s: float = 16
     """Longer than the timeout and the grace of that run: then the memory is flat."""
     calls_spans: int = 50_000
-    balance_rate: int = 50_000
+    balance_rates: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     balance_windows: int = 5
     pipeline_s: float = 20
     brokers: tuple[Literal["redis", "rabbitmq"], ...] = ("redis",)
@@ -54,11 +54,11 @@ SHORT = Plan(
     one_trace=2000,
     workers=(1, 2),
     steady_rate=200,
-    steady_s=7,
+    steady_s=4,
     calls_spans=2000,
-    balance_rate=1000,
+    balance_rates=(1000,),
     balance_windows=2,
-    pipeline_s=3,
+    brokers=(),  # tests of its own run it
 )
 
 

@@ -20,8 +20,8 @@ PLOTS = ROOT / "docs" / "performance"
 def write_documents(report: Report) -> None:
     """What was not measured this time keeps the figures that it has."""
     texts = {name: "\n\n".join(table.markdown() for table in made) for name, made in tables(report).items()}
-    if report.yardstick and report.steady:
-        texts["scaling"] = "\n\n".join(table.markdown() for table in scaling(report))
+    if needed := list(scaling(report)):
+        texts["scaling"] = "\n\n".join(table.markdown() for table in needed)
     texts = {name: f"{text}\n\n{provenance(report.machine)}" for name, text in texts.items()}
     for document in DOCUMENTS:
         document.write_text(filled(document.read_text(), texts))

@@ -37,6 +37,7 @@ class Training:
     cpu_ms: float
     """Client and Redis."""
     bytes_held: int
+    came_of_it: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ class Steady:
 class Balance:
     """Load of the busiest node against the mean of all, in windows of one second."""
 
+    rate: int
+    """Spans a second, on all nodes."""
     nodes: int
     hot_share: float
     """Of all spans, in one trace."""

@@ -40,7 +40,10 @@ def _sets(bench: Bench) -> Iterator[tuple[str, list[list[Span]]]]:
     for path, read in FOREIGN if bench.plan.foreign else ():
         if (TRACES / path).exists():
             bench.doing(f"reading {path}")
-            yield path.partition(".")[0], [_decoded(batch) for batch in cut(read(TRACES / path), FOREIGN_BATCH)]
+            yield (
+                path.partition("__")[0].removesuffix(".json"),
+                [_decoded(batch) for batch in cut(read(TRACES / path), FOREIGN_BATCH)],
+            )
 
 
 def _decoded(batch: list[dict[str, object]]) -> list[Span]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import Any
 
-from benchmarks.bench import BATCHES
-from benchmarks.figures import Calls, Point, Report, Yardstick
-from benchmarks.meter import Cost
-from benchmarks.peers import GOAL, PEER, PEER_SET_REDIS_US, SKETCH, Side
+from benchmarks.comparison import pair, yardstick
+from benchmarks.figures import Balance, Calls, Point, Report
 from benchmarks.table import Table
 
-Of = Callable[[Side], dict[int, float]]
-Ours = Callable[[Yardstick], float]
+TOO_LONG_US = 5000
 
 
 def tables(report: Report) -> dict[str, list[Table]]:
@@ -27,83 +25,6 @@ def tables(report: Report) -> dict[str, list[Table]]:
         "pipeline": pipeline,
     }
     return {name: list(make(report)) for name, make in made.items() if getattr(report, name)}
-
-
-def pair(cost: Cost) -> str:
-    return f"{cost.client_us:.1f} + {cost.redis_us:.1f}"
-
-
-def yardstick(report: Report) -> Iterator[Table]:
-    yield _against_others(report)
-    yield _in_detail(report)
-
-
-MEASURES: list[tuple[str, str, Of, Ours]] = [
-    ("client + Redis CPU, ingest to clean-up, us", "{:.1f}", lambda side: side.us, lambda y: y.best.us),
-    ("Redis commands in ingest", "{:.1f}", lambda side: side.commands, lambda y: y.best.ingest.commands),
-    ("Redis memory held, bytes", "{:,.0f}", lambda side: side.bytes_held, lambda y: y.best.ingest.bytes_held),
-    ("Redis CPU of ingest, in SETs", "{:.1f}", lambda side: side.times_set, lambda y: y.times_set),
-]
-
-
-def _against_others(report: Report) -> Table:
-    untrained = {y.batch: y for y in report.yardstick if not y.training}
-    trained = {y.batch: y for y in report.yardstick if y.training}
-    rows: list[tuple[str, ...]] = []
-    for name, form, side, ours in MEASURES:
-        for batch in BATCHES:
-            values = [form.format(side(each)[batch]) for each in (PEER, SKETCH, GOAL)]
-            found = [form.format(ours(each[batch])) if each else "-" for each in (untrained, trained)]
-            best = ours((trained or untrained)[batch])
-            rows.append((name, f"{batch:,}", *values, *found, verdict(best, side(GOAL)[batch])))
-    for batch in BATCHES:
-        found = [f"{each[batch].together_in_sets:.1f}" if each else "-" for each in (untrained, trained)]
-        rows.append(("together, in SETs (client + Redis)", f"{batch:,}", "", "", "", *found, ""))
-    floor = ", ".join(f"{untrained[batch].floor.set_a_span.redis_us:.1f} us at {batch:,}" for batch in BATCHES)
-    return Table(
-        "What a span costs",
-        ("a span", "batch", "peer", "first sketch", "goal", "ours", "ours, trained", "goal reached"),
-        rows,
-        f"Peer and sketch are literature: another run of this class of machine, where a SET cost Redis "
-        f"{PEER_SET_REDIS_US} us. Here a SET costs Redis {floor}.",
-    )
-
-
-def verdict(ours: float, goal: float) -> str:
-    return "yes" if ours <= goal else f"{ours / goal:.2f}x short"
-
-
-def _in_detail(report: Report) -> Table:
-    every = report.yardstick
-
-    def row(name: str, show: Callable[[Yardstick], str]) -> tuple[str, ...]:
-        return (name, *map(show, every))
-
-    return Table(
-        "The yardstick in detail: lowest of the repeats, median in brackets",
-        ("a span", *[f"batch {y.batch:,}{', trained' if y.training else ''}" for y in every]),
-        [
-            row("ingest: client + Redis CPU, us", lambda y: f"{pair(y.best.ingest)} ({pair(y.typical.ingest)})"),
-            row("flush and clean-up, us", lambda y: f"{pair(y.best.flush)} ({pair(y.typical.flush)})"),
-            row("together, us", lambda y: f"{y.best.us:.1f} ({y.typical.us:.1f})"),
-            row("Redis commands, ingest", lambda y: f"{y.best.ingest.commands:.2f}"),
-            row("Redis commands, flush", lambda y: f"{y.best.flush.commands:.2f}"),
-            row("Redis memory held, bytes", lambda y: f"{y.best.ingest.bytes_held:.0f}"),
-            row("after the last clean-up, bytes", lambda y: f"{y.best.left_bytes:.0f}"),
-            row("to Redis, bytes", lambda y: f"{y.best.ingest.sent_bytes + y.best.flush.sent_bytes:.0f}"),
-            row("from Redis, bytes", lambda y: f"{y.best.ingest.received_bytes + y.best.flush.received_bytes:.0f}"),
-            row("floor: SET a span, us", lambda y: f"{pair(y.floor.set_a_span)} ({pair(y.typical_floor.set_a_span)})"),
-            row("floor: zstd SET a batch, us", lambda y: pair(y.floor.zstd_set_a_batch)),
-            row("Redis CPU of ingest, in SETs", lambda y: f"{y.times_set:.1f}x"),
-            row("missing / twice / keys left", lambda y: f"{y.best.missing} / {y.best.twice} / {y.best.keys_left}"),
-            row("training: spans, CPU ms, bytes", _training),
-        ],
-    )
-
-
-def _training(y: Yardstick) -> str:
-    t = y.training
-    return f"{t.spans:,}, {t.cpu_ms:,.0f}, {t.bytes_held:,}" if t else "-"
 
 
 def recordings(report: Report) -> Iterator[Table]:
@@ -204,7 +125,7 @@ def calls(report: Report) -> Iterator[Table]:
         return f"{value:,.0f}" if value is not None else "< 20"
 
     def row(c: Calls) -> tuple[str, ...]:
-        below = "yes" if (c.p999_us or 0) < 5000 else "no"
+        below = "yes" if (c.p999_us or 0) < TOO_LONG_US else "no"
         return (
             c.load,
             c.verb,
@@ -221,15 +142,21 @@ def calls(report: Report) -> Iterator[Table]:
         "How long one script call keeps Redis, us of wall time",
         ("load", "verb", "calls", "p50", "p99", "p99.9", "max", "longest", "p99.9 < 5 ms"),
         [row(each) for each in report.calls],
+        "The lowest of the repeats. With fewer than 1,000 calls p99.9 is the longest call.",
     )
 
 
 def balance(report: Report) -> Iterator[Table]:
-    shares = sorted({b.hot_share for b in report.balance})
-    nodes = sorted({b.nodes for b in report.balance})
-    found = {(b.nodes, b.hot_share): b for b in report.balance}
-    yield Table(
-        "Busiest node against the mean, in windows of one second: median (worst)",
+    for rate in sorted({b.rate for b in report.balance}):
+        yield _balance([b for b in report.balance if b.rate == rate], rate)
+
+
+def _balance(every: list[Balance], rate: int) -> Table:
+    shares = sorted({b.hot_share for b in every})
+    nodes = sorted({b.nodes for b in every})
+    found = {(b.nodes, b.hot_share): b for b in every}
+    return Table(
+        f"Busiest node against the mean at {rate:,} spans/s, in windows of one second: median (worst)",
         ("nodes", *[f"{100 * share:g} % in one trace" if share else "no hot trace" for share in shares]),
         [
             (f"{n}", *[f"{found[n, share].typical:.2f} ({found[n, share].worst:.2f})" for share in shares])
@@ -239,15 +166,23 @@ def balance(report: Report) -> Iterator[Table]:
 
 
 def pipeline(report: Report) -> Iterator[Table]:
-    names = list(report.pipeline[0])
+    """Whatever the pipeline's own figures are called; the CPU of its processes a row each."""
+    columns = [dict(_flat_rows(each)) for each in report.pipeline]
+    names = dict.fromkeys(name for column in columns for name in column)
     yield Table(
         "The whole pipeline on this machine",
-        ("", *[str(each.get("broker", "")) for each in report.pipeline]),
-        [(name.replace("_", " "), *[_shown(each.get(name)) for each in report.pipeline]) for name in names],
+        ("", *[f"{each['broker']}, {each['load']}" for each in report.pipeline]),
+        [(name.replace("_", " "), *[column.get(name, "-") for column in columns]) for name in names],
     )
 
 
+def _flat_rows(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _flat_rows(value, f"{name}: ")
+        else:
+            yield before + name, _shown(value)
+
+
 def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
