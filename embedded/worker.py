@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -32,13 +32,17 @@ class Worker:
         children: int = 2,
         include: str = "embedded.quiet",
         beat: bool = True,
+        queues: Sequence[str] = (),
     ) -> None:
-        """`include`: a module that the worker loads beside the tasks. `beat`: inside it, or elsewhere (`Beat`)."""
+        """`include`: a module that the worker loads beside the tasks. `beat`: inside it, or elsewhere (`Beat`).
+        `queues`: those that it takes from, all by default."""
         self.directory = directory
         self._environment = dict(environment)
         self._options = [f"--concurrency={children}", f"--include={include}"]
         if beat:
             self._options.append("--beat")
+        if queues:
+            self._options += ["--queues", ",".join(queues)]
         self._child: Child | None = None
         self._log_start = 0
 
@@ -112,6 +116,10 @@ class Beat:
     @property
     def log(self) -> Path:
         return self.directory / "beat.log"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
 
     def running(self) -> bool:
         return self._child is not None and self._child.exit_status is None
