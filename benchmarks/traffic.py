@@ -22,6 +22,7 @@ from kombu.utils.url import parse_url
 from redis import Redis
 
 from benchmarks.yardstick import spans
+from chaos.sender import INGEST
 from demo.consumer import BUFFERED_SEGMENTS
 
 Form = Literal["lines", "zstd"]
@@ -121,7 +122,7 @@ def send(order: Order, published: "Synchronized[int]", sent: "Synchronized[int]"
             while time.time() < due or sent.value - published.value > order.in_flight:
                 time.sleep(REST_S)
             body = squeeze(text) if order.form == "zstd" else text
-            app.send_task("spans.ingest", args=[body], queue="spans.ingest", ignore_result=True, producer=producer)
+            app.send_task("spans.ingest", args=[body], queue=INGEST, ignore_result=True, producer=producer)
             at_s.append(time.time())
             sent.value += count
         answer.send(Sent(at_s, time.process_time() - cpu))
