@@ -1,9 +1,9 @@
 """What an `ingest` task got -> spans that can be buffered, and counts of those that cannot, by reason.
 
 On a span's way: the first step, before `append`. A batch is a list of objects, or text: a JSON array, or one JSON
-object a line. Invariant: every item ends as one span or as one count of one reason, and a bad item costs none of its
-neighbours. Pure, and never raises. It does not look for repeats (`append` knows what was delivered before) nor for
-circles of parents that span several batches.
+object a line, as it is or in one zstd frame. Invariant: every item ends as one span or as one count of one reason,
+and a bad item costs none of its neighbours. Pure, and never raises. It does not look for repeats (`append` knows what
+was delivered before) nor for circles of parents that span several batches.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 from buffer.circle import off_circles
 from buffer.invalid import REASONS, Invalid
 from buffer.model import Span
-from buffer.salvage import split, trimmed
+from buffer.salvage import split, trimmed, unpacked
 from buffer.span_json import is_sound, parse, read_object, read_sound_text, read_text
 
 __all__ = ["REASONS", "Decoded", "decode"]
@@ -60,7 +60,7 @@ def _as_bytes(text: bytes | str | bytearray | memoryview) -> bytes:
 
 
 def _from_text(given: bytes, limits: _Limits) -> Decoded:
-    text = trimmed(given)
+    text = trimmed(unpacked(given, max_bytes=limits.batch_bytes))
     items, cut = split(text, max_salvage_bytes=limits.batch_bytes)
     if items == [text] and not text.startswith(b"{"):
         parse(text)

@@ -13,6 +13,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "wrong_arguments": "The task was called with other arguments than one batch.",
         "not_a_list": "The batch is neither a list of spans nor text that holds an array or lines of objects.",
         "not_json": "This item, or what follows the last whole item of the array, is not JSON.",
+        "not_zstd": "The batch begins like a zstd frame and is not one whole frame of at most max_batch_bytes.",
         "not_utf8": "This item holds text that is not UTF-8 (also a lone surrogate).",
         "not_an_object": "This item is JSON, but not an object.",
         "not_json_value": "This item holds a value or key that JSON has no form for: bytes, a date, a number as key.",

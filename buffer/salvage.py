@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
+import zstandard
 
+from buffer.invalid import Invalid
+
+_WINDOW_BYTES: Final = 2**27
+"""What every decoder of zstd must be ready to hold; a frame that asks for more is refused."""
 _BLANK: Final = b" \t\r\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # A line break ends a string: JSON allows none inside, so its quote was not closed.
@@ -28,6 +33,19 @@ class Split(NamedTuple):
 
     items: list[bytes]
     cut: bool = False
+
+
+def unpacked(text: bytes, *, max_bytes: int) -> bytes:
+    """What a zstd frame holds; other text as it is. The frame says its size before any memory is taken for it."""
+    if not text.startswith(zstandard.FRAME_HEADER):
+        return text
+    try:
+        if zstandard.frame_content_size(text) > max_bytes:
+            raise Invalid("batch_too_large")
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)
+        return unpacker.decompress(text, max_output_size=max_bytes, allow_extra_data=False)
+    except (zstandard.ZstdError, ValueError):
+        raise Invalid("not_zstd") from None
 
 
 def trimmed(text: bytes) -> bytes:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import amqp
-from kombu.transport import redis as redis_transport
 
 import embedded.quiet  # noqa: F401
 from buffer import SpanBuffer, scripts
@@ -61,8 +60,9 @@ def dies_after_script(script: Script, step: Step, function: _Function) -> _Funct
 
 def dies_after_publishing() -> None:
     """RabbitMQ has not confirmed yet; Redis has the message, and nobody has been told."""
-    rabbitmq: _Function = amqp.Channel._basic_publish
-    redis: _Function = redis_transport.Channel._put
+    rabbitmq: _Function = amqp.Channel.basic_publish
+    own: Any = import_module("tasks.transport").Channel
+    redis: _Function = own.publish_together
 
     def to_rabbitmq(self: object, message: object, exchange: str = "", *args: Any, **kwargs: Any) -> Any:
         sent = rabbitmq(self, message, exchange, *args, **kwargs)
@@ -70,13 +70,12 @@ def dies_after_publishing() -> None:
             reached(Step.CONFIRM)
         return sent
 
-    def to_redis(self: object, queue: str, message: object, **kwargs: Any) -> None:
-        redis(self, queue, message, **kwargs)
-        if queue == "buffered-segments":
-            reached(Step.CONFIRM)
+    def to_redis(self: object, *args: Any, **kwargs: Any) -> None:
+        redis(self, *args, **kwargs)
+        reached(Step.CONFIRM)
 
-    setattr(amqp.Channel, "_basic_publish", to_rabbitmq)  # noqa: B010
-    setattr(redis_transport.Channel, "_put", to_redis)  # noqa: B010
+    setattr(amqp.Channel, "basic_publish", to_rabbitmq)  # noqa: B010
+    setattr(own, "publish_together", to_redis)  # noqa: B010
 
 
 def clock_of_its_own() -> None:

@@ -4,6 +4,8 @@ None of these messages matters: a claim whose flush is lost on the way is due ag
 published but not cleaned up is published again under the same flush id. So nothing here asks for redelivery.
 """
 
+from collections.abc import Iterator
+
 from celery import chain
 from celery.utils.log import get_task_logger
 
@@ -15,11 +17,13 @@ from tasks.app import app, settings, span_buffer
 from tasks.metrics import count, count_outcomes, gauge
 from tasks.patience import patiently
 from tasks.probe import probe
-from tasks.sink import publishing, room_downstream
+from tasks.sink import publish, room_downstream
 
 logger = get_task_logger(__name__)
 
 Wire = list[list[object]]
+WINDOW_BYTES = 4 * 2**20
+"""Messages published together: a wait for each confirm costs more than the rest of the flush."""
 
 
 @app.task(name="spans.flush_due")
@@ -62,17 +66,9 @@ def produce(claims: Wire) -> Wire:
 def _publish(segments: list[Segment]) -> list[Receipt]:
     published: list[Segment] = []
     try:
-        with publishing() as publish:
-            for segment in segments:
-                try:
-                    messages = segment.messages()
-                except DamagedPart as damage:
-                    count("span_buffer.damaged", 1)
-                    logger.error("Segment %s stays in Redis: %s", segment.segment_id, damage)
-                    continue
-                for message in messages:
-                    publish(message)
-                published.append(segment)
+        for together, messages in _windows(segments):
+            publish(messages)
+            published += together
     except (Exception, MemoryError) as error:
         logger.error(
             "Published %d of %d segments, then: %s. The others stay in the buffer and are tried again.",
@@ -83,6 +79,25 @@ def _publish(segments: list[Segment]) -> list[Receipt]:
     count("span_buffer.segments_published", len(published))
     count("span_buffer.spans_published", sum(len(segment.spans) for segment in published))
     return [segment.receipt for segment in published]
+
+
+def _windows(segments: list[Segment]) -> Iterator[tuple[list[Segment], list[bytes]]]:
+    """Segments and their messages, as many as are confirmed together: memory holds one window of messages."""
+    together: list[Segment] = []
+    messages: list[bytes] = []
+    for segment in segments:
+        try:
+            messages += segment.messages()
+        except DamagedPart as damage:
+            count("span_buffer.damaged", 1)
+            logger.error("Segment %s stays in Redis: %s", segment.segment_id, damage)
+            continue
+        together.append(segment)
+        if sum(map(len, messages)) > WINDOW_BYTES:
+            yield together, messages
+            together, messages = [], []
+    if together:
+        yield together, messages
 
 
 @app.task(name="spans.cleanup")

@@ -1,75 +1,97 @@
 """Where segments go: the exchange ``segments``, with the durable queue ``buffered-segments`` bound to it.
 
-Invariant: ``publish`` returns only when the broker has the message in a queue. Without ``mandatory`` a missing binding
-loses it although it was confirmed; without ``confirm_timeout`` a frozen broker blocks for ever; and after an error the
-connection is dropped, because a late confirm would be taken for that of the next message.
+Invariant: ``publish`` returns only when the broker has every message in a queue. A missing binding is an error, not
+silent loss; a frozen broker is waited for no longer than ``publish_timeout``; and after an error the connection is
+dropped. What is published again after one is a repeat under the same flush id.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from time import sleep
 
-from kombu.connection import Connection
+from celery.utils.log import get_task_logger
+from kombu.connection import Connection, ConnectionPool
 from kombu.entity import Exchange, Queue
-from kombu.pools import ProducerPool
+from kombu.messaging import Producer
 
 from tasks.app import app, settings
+from tasks.confirms import publish_confirmed
+from tasks.transport import Channel
+
+logger = get_task_logger(__name__)
 
 SEGMENTS = Exchange("segments", type="direct", durable=True)
 ROUTING_KEY = "buffered-segments"
-_RETRY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 1}
+_PROPERTIES = {"content_type": "application/json", "content_encoding": "utf-8"}
+_PERSISTENT = {"delivery_mode": 2}
+_WAITS_S = (0.1, 0.6, 1.0)
+_ON_RABBITMQ = app.conf.broker_url.startswith(("amqp", "pyamqp"))
 
 
 def buffered_segments() -> Queue:
-    arguments = {"x-queue-type": settings.queue_type} if app.conf.broker_url.startswith(("amqp", "pyamqp")) else None
+    arguments = {"x-queue-type": settings.queue_type} if _ON_RABBITMQ else None
     return Queue("buffered-segments", SEGMENTS, ROUTING_KEY, durable=True, queue_arguments=arguments)
 
 
 @cache
-def _producers() -> ProducerPool:
-    """Apart from Celery's own: a confirm that came late there would count for a segment."""
+def _connections() -> ConnectionPool:
+    """Apart from Celery's own, and without its ``confirm_publish``: `confirms` does that."""
     tls = app.conf.broker_use_ssl and dict(app.conf.broker_use_ssl)
-    connection = Connection(app.conf.broker_url, ssl=tls, transport_options=app.conf.broker_transport_options)
-    return ProducerPool(connection.Pool(1), limit=1)
+    options = dict(app.conf.broker_transport_options)
+    if _ON_RABBITMQ:
+        options = {"read_timeout": settings.publish_timeout, "write_timeout": settings.publish_timeout}
+    connection = Connection(app.conf.broker_url, ssl=tls, transport_options=options)
+    return ConnectionPool(connection, limit=1)
+
+
+@contextmanager
+def _connected() -> Iterator[Connection]:
+    with _connections().acquire(block=True, timeout=settings.publish_timeout) as connection:
+        try:
+            yield connection
+        except BaseException:
+            connection.collect()
+            raise
 
 
 def room_downstream() -> int:
     """Messages that ``buffered-segments`` may still take. Nothing is claimed without room: claims wait out a lease."""
-    with _producers().acquire(block=True, timeout=settings.publish_timeout) as producer:
-        try:
-            queue = buffered_segments()(producer.channel)
-            queue.declare()
-            waiting = queue.queue_declare().message_count
-        except BaseException:
-            producer.connection.collect()
-            raise
+    with _connected() as connection:
+        queue = buffered_segments()(connection.default_channel)
+        queue.declare()
+        waiting = queue.queue_declare().message_count
     return max(0, settings.max_queued_messages - int(waiting))
 
 
-@contextmanager
-def publishing() -> Iterator[Callable[[bytes], None]]:
-    """A function that publishes one message, confirmed. Raises on whatever kept it from being confirmed."""
-    with _producers().acquire(block=True, timeout=settings.publish_timeout) as producer:
-        queue = buffered_segments()
-
-        def publish(message: bytes) -> None:
-            producer.publish(
-                message,
-                exchange=SEGMENTS,
-                routing_key=ROUTING_KEY,
-                content_type="application/json",
-                content_encoding="utf-8",
-                delivery_mode="persistent",
-                mandatory=True,
-                retry=True,
-                retry_policy=_RETRY,
-                confirm_timeout=settings.publish_timeout,
-            )
-
+def publish(messages: Sequence[bytes]) -> None:
+    """All of them, confirmed. Raises on whatever kept one from being confirmed; the others may have been published."""
+    for wait_s in _WAITS_S:
         try:
-            # Every time, not once per connection: on Redis a message to an exchange without binding is gone.
-            queue(producer.channel).declare()
-            yield publish
-        except BaseException:
-            producer.connection.collect()
-            raise
+            return _publish(messages)
+        except _connections().connection.recoverable_connection_errors as error:
+            logger.warning("Publishing again in %.1f s: %s", wait_s, error)
+            sleep(wait_s)
+    return _publish(messages)
+
+
+def _publish(messages: Sequence[bytes]) -> None:
+    with _connected() as connection:
+        channel = connection.default_channel
+        # Every time, not once per connection: on Redis a message to an exchange without binding is gone.
+        buffered_segments()(channel).declare()
+        if isinstance(channel, Channel):
+            channel.publish_together(messages, SEGMENTS.name, ROUTING_KEY, properties=dict(_PERSISTENT), **_PROPERTIES)
+        elif _ON_RABBITMQ:
+            publish_confirmed(
+                connection,
+                messages,
+                exchange=SEGMENTS.name,
+                routing_key=ROUTING_KEY,
+                timeout_s=settings.publish_timeout,
+                properties=dict(_PERSISTENT),
+                **_PROPERTIES,
+            )
+        else:
+            for message in messages:
+                Producer(channel).publish(message, exchange=SEGMENTS, routing_key=ROUTING_KEY, **_PROPERTIES)

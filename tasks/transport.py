@@ -9,6 +9,7 @@ BRPOP connection: `_in_poll` is set while a reply or a report is awaited. The re
 """
 
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
@@ -18,11 +19,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import kombu
-from kombu.exceptions import VersionMismatch
+from kombu.exceptions import OperationalError, VersionMismatch
 from kombu.log import get_logger
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache, virtual
 from kombu.transport import redis as stock
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 from redis.connection import Connection
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -129,6 +130,21 @@ class Channel(stock.Channel):
         if bound_before:
             binding = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
             self._queue_bind(exchange, *binding)
+
+    def publish_together(self, bodies: Sequence[bytes], exchange: str, routing_key: str, **properties: object) -> None:
+        """With one command for each bound queue: all of them are in it, or none. Without a binding it raises."""
+        queues = self._lookup(exchange, routing_key)
+        if not queues:
+            raise OperationalError(f"No queue is bound to the exchange {exchange}: nothing was published.")
+        messages = [self._ready(body, exchange, routing_key, **properties) for body in bodies]
+        with self.conn_or_acquire() as client:
+            for queue in queues:
+                client.lpush(self._q_for_pri(queue, 0), *messages)
+
+    def _ready(self, body: bytes, exchange: str, routing_key: str, **properties: object) -> str:
+        message = self.prepare_message(body, **properties)
+        self._inplace_augment_message(message, exchange, routing_key)
+        return str(dumps(message))
 
     def resume(self) -> None:
         """Lets the poller run the script again, when it is time and another message may be held."""

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import msgspec
 import pytest
+import zstandard
 from sentry_kafka_schemas import iter_examples
 
 from buffer.decode import REASONS, Decoded, decode
@@ -232,6 +233,9 @@ NO_SPANS: dict[str, tuple[object, str]] = {
     "array cut in its first item": (b"[1e5", "not_json"),
     "end of an array": (b"]", "not_json"),
     "object cut at once": (b"{", "not_json"),
+    "zstd frame cut short": (zstandard.compress(b"[]" * 1000)[:-1], "not_zstd"),
+    "two zstd frames": (2 * zstandard.compress(b"[]"), "not_zstd"),
+    "only the beginning of a zstd frame": (zstandard.FRAME_HEADER, "not_zstd"),
     "1,000 arrays": (b"[" * 1000 + b"]" * 1000, "too_deep"),
     "100,000 arrays, not closed": (b"[" * 100_000, "not_json"),
 }
@@ -425,6 +429,22 @@ def test_a_chain_of_ten_thousand_is_no_circle() -> None:
     for order in (chain, chain[::-1], chain + chain[:1]):
         assert len(take(order).spans) == len(order)
     assert take([*chain, wire(1, parent_span_id=span_id(10_001))]).invalid == Counter(parent_cycle=10_001)
+
+
+@pytest.mark.parametrize("form", [as_array, as_lines])
+def test_a_zstd_frame_is_what_it_holds(form: Form) -> None:
+    text = form([FIRST, wire(3, span_id="none"), LAST])
+    assert isinstance(text, bytes | bytearray)
+    for frame in (zstandard.compress(text), zstandard.ZstdCompressor(write_content_size=False).compress(text)):
+        assert take(frame) == take(text)
+    assert len(take(text).spans) == 2
+
+
+def test_a_frame_that_holds_more_than_a_batch_may_is_refused_whatever_its_header_says() -> None:
+    bomb = b" " * 2**20
+    assert take(zstandard.compress(bomb), max_batch_bytes=2**16) == Decoded([], Counter(batch_too_large=1))
+    silent = zstandard.ZstdCompressor(write_content_size=False).compress(bomb)
+    assert take(silent, max_batch_bytes=2**16) == Decoded([], Counter(not_zstd=1))
 
 
 def test_every_reason_is_in_the_table_and_every_entry_is_reached() -> None:
