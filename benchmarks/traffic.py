@@ -30,7 +30,7 @@ POOL_SPANS = 20_000
 MARK = b"@@@@@@@@"
 """Stands for the first eight digits of every trace id, which are the round's number."""
 TAKE = 100
-REST_S = 0.005
+REST_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)

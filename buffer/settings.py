@@ -117,7 +117,9 @@ class Settings(BaseSettings):
     )
     flush_limit: int = Field(10_000, gt=0, description="Segments that one `flush_due` claims at the most.")
     flush_chunk: int = Field(100, gt=0, description="Segments that one `flush` task takes.")
-    flush_interval: Seconds = Field(1, gt=0, description="How often beat looks for due segments.")
+    flush_interval: Seconds = Field(
+        0.5, gt=0, description="How often beat looks for due segments: they leave up to twice this past their deadline."
+    )
     sweep_interval: Seconds = Field(300, gt=0, description="How often beat looks for segments without queue entry.")
     sweep_idle: Seconds = Field(60, description="The sweep leaves segments alone that were touched more recently.")
     train_interval: Seconds = Field(

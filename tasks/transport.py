@@ -9,6 +9,7 @@ BRPOP connection: `_in_poll` is set while a reply or a report is awaited. The re
 """
 
 import ssl
+from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha1
@@ -141,10 +142,13 @@ class Channel(stock.Channel):
             for queue in queues:
                 client.lpush(self._q_for_pri(queue, 0), *messages)
 
-    def _ready(self, body: bytes, exchange: str, routing_key: str, **properties: object) -> str:
-        message = self.prepare_message(body, **properties)
+    def _ready(self, body: bytes, exchange: str, routing_key: str, **properties: object) -> bytes:
+        """As kombu writes it, and the base64 as it is: to look for what JSON must escape in 30 KB costs 3 us a span."""
+        message = self.prepare_message(b"", **properties)
         self._inplace_augment_message(message, exchange, routing_key)
-        return str(dumps(message))
+        del message["body"]
+        message["properties"]["body_encoding"] = "base64"
+        return b'{"body": "' + b64encode(body) + b'", ' + dumps(message).encode()[1:]
 
     def resume(self) -> None:
         """Lets the poller run the script again, when it is time and another message may be held."""
