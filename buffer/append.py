@@ -1,8 +1,8 @@
 """append: the first step of a span's way in the buffer. Spans go into segments, then their segments into due queues.
 
 Invariant: the queue entry is written after the data, and ``append`` returns only after both, so a caller that crashes
-or gets an error does the same call again; parts that are already there are recognised by content. No entry is ever
-removed here.
+or gets an error does the same call again; parts that are already there are recognised by content. An entry is taken
+out here only of a segment that has joined another, and only together with setting that one's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from buffer.settings import Settings
 
 MAX_CALL_SPANS = 250
 """Spans that one script call takes: bounds how long Redis serves nobody else."""
-WAITING, ROOTED, FULL = 0, 1, 2
+WAITING, ROOTED, FULL, JOINED = 0, 1, 2, 3
 
 _Call = list[tuple[Trace, list[Part]]]
 
@@ -31,7 +31,8 @@ def append(
     client: Client, keys: Keys, settings: Settings, codec: Codec, spans: Iterable[Span], now_ms: int
 ) -> Appended:
     traces, outcomes = group(spans, settings.max_span_bytes, codec)
-    calls = list(_calls(traces, one_slot=isinstance(client, RedisCluster)))
+    one_slot = isinstance(client, RedisCluster)
+    calls = list(_calls(traces, one_slot=one_slot))
     replies = [
         scripts.append_reply(reply)
         for reply in scripts.run(
@@ -52,7 +53,9 @@ def append(
         )
     ]
     scripts.run(
-        client, _queue(keys, settings, zip(calls, replies, strict=True), now_ms), replicas=settings.ack_replicas
+        client,
+        _queue(keys, settings, zip(calls, replies, strict=True), now_ms, one_slot=one_slot),
+        replicas=settings.ack_replicas,
     )
     for reply in replies:
         outcomes += _outcomes(reply)
@@ -86,23 +89,33 @@ def _calls(traces: dict[Trace, list[Part]], *, one_slot: bool) -> Iterator[_Call
 
 
 def _queue(
-    keys: Keys, settings: Settings, replies: Iterable[tuple[_Call, scripts.AppendReply]], now_ms: int
+    keys: Keys,
+    settings: Settings,
+    replies: Iterable[tuple[_Call, scripts.AppendReply]],
+    now_ms: int,
+    *,
+    one_slot: bool,
 ) -> list[Command]:
-    """One ZADD a shard. Of two deadlines for one segment the later call's counts: it saw more."""
-    shards: dict[int, dict[bytes, int]] = {}
+    """Of two deadlines for one segment the later call's counts: it saw more."""
+    shards: dict[int, tuple[dict[bytes, int], set[bytes]]] = {}
+    rooted_ms, waiting_ms = now_ms + settings.root_timeout_ms, now_ms + settings.timeout_ms
     for call, reply in replies:
         for number, key, state, first_seen_ms in reply.segments:
             trace = call[number][0]
-            quiet_ms = settings.root_timeout_ms if state == ROOTED else settings.timeout_ms
-            deadline_ms = min(now_ms + quiet_ms, first_seen_ms + settings.max_segment_age_ms)
-            entries = shards.setdefault(keys.shard(trace), {})
-            entries[member(trace, key)] = now_ms if state == FULL else deadline_ms
-    commands: list[Command] = []
-    for shard, entries in shards.items():
-        queue = keys.queue(shard)
-        commands.append(Command(queue, ("ZADD", queue, *(word for m, ms in entries.items() for word in (ms, m)))))
-        commands.append(Command(queue, ("PEXPIRE", queue, settings.queue_ttl_ms)))
-    return commands
+            entries, joined = shards.setdefault(keys.shard(trace), ({}, set()))
+            name = member(trace, key)
+            if state == JOINED:
+                entries.pop(name, None)
+                joined.add(name)
+            elif state == FULL:
+                entries[name] = now_ms
+            else:
+                quiet_ms = rooted_ms if state == ROOTED else waiting_ms
+                entries[name] = min(quiet_ms, first_seen_ms + settings.max_segment_age_ms)
+    # An index may be forgotten late_grace after it was used; only then can a segment come to be where a link was.
+    latest_ms = now_ms + min(settings.timeout_ms, settings.late_grace_ms)
+    calls = [{shard: one} for shard, one in shards.items()] if one_slot else [shards]
+    return [scripts.enqueue(keys, call, ttl_ms=settings.queue_ttl_ms, latest_ms=latest_ms) for call in calls if call]
 
 
 def _outcomes(reply: scripts.AppendReply) -> Outcomes:

@@ -7,7 +7,7 @@ A pipeline sends many calls at once, to one Redis or to the nodes of a cluster. 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
@@ -54,6 +54,7 @@ CLEANUP_SEGMENT = Script.named("cleanup-segment")
 CLEANUP_QUEUE = Script.named("cleanup-queue")
 REQUEUE = Script.named("requeue")
 COUNT_OUTCOMES = Script.named("count-outcomes")
+ENQUEUE = Script.named("enqueue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,8 @@ class AppendReply(NamedTuple):
     merges: int
     overflows: int
     segments: list[tuple[int, SegmentKey, int, int]]
-    """Number of the trace in the call, key, state (0 waits for its root, 1 has it, 2 is full), first seen in ms."""
+    """Number of the trace in the call, key, state, first seen in ms. States: 0 waits for its root, 1 has it, 2 is full, 3
+    has joined another."""
 
 
 def append(
@@ -206,6 +208,21 @@ def append(
 
 def append_reply(reply: list[Any]) -> AppendReply:
     return AppendReply._make([*reply[:6], list(zip(*(reply[n::4] for n in range(6, 10)), strict=True))])
+
+
+def enqueue(
+    keys: Keys, shards: Mapping[int, tuple[Mapping[bytes, int], Collection[bytes]]], *, ttl_ms: int, latest_ms: int
+) -> Command:
+    """``shards``: of each the deadlines in ms by member, and the members that have joined one of them."""
+    words: list[Argument] = []
+    for entries, joined in shards.values():
+        words += (
+            len(entries),
+            len(joined),
+            *(word for member, ms in entries.items() for word in (ms, member)),
+            *joined,
+        )
+    return Command.evalsha(ENQUEUE, [keys.queue(shard) for shard in shards], ttl_ms, latest_ms, *words)
 
 
 def claim(keys: Keys, shard: int, *, due_ms: int, now_ms: int, lease_us: int, limit: int, ttl_ms: int) -> Command:

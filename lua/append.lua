@@ -9,8 +9,9 @@
 --           root known (0/1, 1 byte), spans (2), payload bytes (4)
 -- ARGV[7..] of each trace its names, 'n' and of each part parent (8 bytes), digest (16), span ids (8 each); then its parts
 -- RETURNS   {taken, duplicates, flushed duplicates, expired, merges, overflows, trace, key, state, first seen ms, ...}
---           counts are spans but for merges and overflows; four values for each segment with a part of this batch;
---           trace counts from 0; state 0 waits for its root, 1 has it, 2 is full
+--           counts are spans but for merges and overflows; four values for each segment with a part of this batch
+--           and for each that has joined another; trace counts from 0; state 0 waits for its root, 1 has it, 2 is full,
+--           3 has joined another, which is here, too
 -- COST      O(spans) + moved parts; a part moves O(log n) times, because the smaller segment moves
 --
 -- The index by length of field and value:
@@ -253,6 +254,10 @@ end
 
 local function tell(trace)
   local n = #reply
+  for _, move in ipairs(moves) do
+    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = trace, move[1], 3, 0
+    n = n + 4
+  end
   for key in pairs(touched) do
     key = locate(key)
     local h = head(key)

@@ -150,6 +150,23 @@ CONTROLS = (
         ),
     ),
     Control(
+        "entry of a parted segment taken out",
+        "a segment that is too large to be joined loses its entry as if it had been",
+        (
+            Passage(
+                "APPEND",
+                "from[PARTED], from[CHANGED] = base, true\n",
+                "from[PARTED], from[CHANGED] = base, true\n"
+                "    for _, word in ipairs({0, id, 3, 0}) do reply[#reply + 1] = word end\n",
+            ),
+        ),
+    ),
+    Control(
+        "entry taken out before the other is set",
+        "what has joined another leaves the queue although that one may not get into it",
+        (Function(sys.modules["buffer.append"], "_queue", faults.take_out_first),),
+    ),
+    Control(
         "links overwritten",
         "an append links its spans again, also those that have a link",
         (Passage("APPEND", "not full and not known[id] then", "not full then"),),

@@ -6,6 +6,7 @@ tried only by swapping independent neighbours: a step in the trace's slot and on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -143,9 +144,10 @@ def slot(step: object) -> bytes:
     """The hash tag of the key that a step reads or writes."""
     if not isinstance(step, tuple) or step[0] in HARMLESS:
         return NOWHERE
-    key = step[3] if step[0] == "EVALSHA" else step[1]
-    assert isinstance(key, bytes)
-    return key[key.index(b"{") :]
+    keys = step[3 : 3 + step[2]] if step[0] == "EVALSHA" else step[1:2]
+    [tag] = {re.findall(rb"{.*?}", key)[0] for key in keys}  # a small case has one trace and one shard
+    assert isinstance(tag, bytes)
+    return tag
 
 
 A, B, C = span("a"), span("b", "a"), span("c", "b")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from buffer import Claim, Receipt, Settings, Span, scripts
-from buffer.append import append
+from buffer.append import JOINED, append
 from buffer.cleanup import cleanup
 from buffer.codec import Codec
 from buffer.grouping import group
 from buffer.keys import Keys, member
 from buffer.load import Loaded, load
-from buffer.model import Appended, Cleaned, SegmentKey, Trace
+from buffer.model import Appended, Cleaned, SegmentKey
 from buffer.scripts import Client, Command, LoadReply
 
 COUNT = """
@@ -73,10 +74,27 @@ def append_then_zrem(
 
 
 def nothing_to_queue(
-    keys: Keys, settings: Settings, replies: Iterable[tuple[Trace, scripts.AppendReply]], now_ms: int
-) -> Iterator[Command]:
+    keys: Keys, settings: Settings, replies: Iterable[tuple[Any, scripts.AppendReply]], now_ms: int, *, one_slot: bool
+) -> list[Command]:
     """In the place of what queues after an append; the replies are taken all the same."""
-    return iter(())
+    return []
+
+
+_queue = sys.modules["buffer.append"].__dict__["_queue"]
+
+
+def take_out_first(
+    keys: Keys, settings: Settings, replies: Iterable[tuple[Any, scripts.AppendReply]], now_ms: int, *, one_slot: bool
+) -> list[Command]:
+    replies = list(replies)
+    first: list[Command] = []
+    for call, reply in replies:
+        for number, key, state, _ in reply.segments:
+            trace = call[number][0]
+            queue = keys.queue(keys.shard(trace))
+            if state == JOINED:
+                first.append(Command(queue, ("ZREM", queue, member(trace, key))))
+    return [*first, *_queue(keys, settings, replies, now_ms, one_slot=one_slot)]
 
 
 def ours_in_seconds(client: Client, keys: Keys, claims: Sequence[Claim]) -> list[Claim]:

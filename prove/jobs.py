@@ -17,8 +17,8 @@ from prove.shrink import shrink
 from prove.trial import Trial, by_chance, replay
 from prove.wire import Wire
 
-CONTROL_LIMIT = 5_000
-"""Schedules after which a control counts as not caught."""
+CONTROL_LIMIT = 3_000
+"""Schedules by chance to catch a control."""
 TOLD = 3
 """Failing schedules that are shrunk and told, at the most, of one job."""
 
@@ -55,14 +55,20 @@ def exhaustive(number: int) -> Done:
 
 def control(number: int, seed: int) -> Done:
     """How many schedules it takes until the fault is caught; none failed means that it was not."""
+    n = commands = 0
     with CONTROLS[number].put_in():
-        trials = (by_chance(_wires[0], seed, n) for n in range(CONTROL_LIMIT))
-        commands = 0
-        for n, trial in enumerate(trials, 1):
+        for n, trial in enumerate(attempts(_wires[0], seed), 1):
             commands += trial.commands
             if trial.faults:
                 return Done(n, commands, 1, (trial.faults[0],))
-    return Done(CONTROL_LIMIT, commands)
+    return Done(n, commands)
+
+
+def attempts(wire: Wire, seed: int) -> Iterator[Trial]:
+    """To catch a control: by chance, then in the small cases, for a fault may need two rare events in one place."""
+    yield from (by_chance(wire, seed, n) for n in range(CONTROL_LIMIT))
+    for small in CONFIGURATIONS:
+        yield from every_schedule(wire, small)
 
 
 def _judge(name: str, trials: Iterator[tuple[int, Trial]]) -> Done:

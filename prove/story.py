@@ -18,6 +18,7 @@ SCRIPTS = {
         ("cleanup-segment", scripts.CLEANUP_SEGMENT),
         ("cleanup-queue", scripts.CLEANUP_QUEUE),
         ("requeue", scripts.REQUEUE),
+        ("enqueue", scripts.ENQUEUE),
     )
 }
 _ID = re.compile(rb"\0{7}([a-z])(?:\0{3}(.))?", re.DOTALL)

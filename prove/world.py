@@ -23,7 +23,7 @@ from prove.story import told
 from prove.wire import Wire
 
 START_MS = 1_700_000_000_000
-SCRIPT_NAMES = ("APPEND", "CLAIM", "LOAD", "CLEANUP_SEGMENT", "CLEANUP_QUEUE", "REQUEUE")
+SCRIPT_NAMES = ("APPEND", "CLAIM", "LOAD", "CLEANUP_SEGMENT", "CLEANUP_QUEUE", "REQUEUE", "ENQUEUE")
 LONG_MS = 400_000
 """Longer than any lease and deadline, shorter than the late grace."""
 MAX_ROUNDS = 60

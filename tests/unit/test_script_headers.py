@@ -27,6 +27,7 @@ CALLS = {
         max_index_entries=1,
         **TTLS,
     ),
+    "enqueue": scripts.enqueue(KEYS, {0: ({b"member": 1}, [b"joined"])}, ttl_ms=1, latest_ms=1),
     "claim": scripts.claim(KEYS, 0, now_ms=1, due_ms=1, lease_us=1, limit=1, ttl_ms=1),
     "load": scripts.load(KEYS, [Claim(TRACE, KEY, 0, LEASE_US, 1)], now_ms=1, max_age_ms=1, late_grace_ms=1, **TTLS),
     "cleanup-segment": scripts.cleanup_segment(
@@ -37,8 +38,8 @@ CALLS = {
     "count-outcomes": scripts.count_outcomes(b"{outcomes}", {"invalid.bad_span_id": 1}, 1),
 }
 
-REPEATED = {"append": 5, "load": 2, "cleanup-queue": 4, "count-outcomes": 2}
-"""Arguments of one part of one span, of one claim, of one counter."""
+REPEATED = {"append": 5, "enqueue": 5, "load": 2, "cleanup-queue": 4, "count-outcomes": 2}
+"""Arguments of one part of one span, of an entry and one that goes, of one claim, of one counter."""
 
 
 def header_and_body(script: str) -> tuple[str, str]:
