@@ -42,11 +42,13 @@ class Dictionaries:
         self._held: dict[int, Dictionary] = {}
         self._renewed_at_ms: dict[int, int] = {}
         self._missing: set[int] = set()
+        self._tried: set[int] = set()
 
     def at(self, now_ms: int) -> Dictionaries:
-        """From here on it is then; and what was missing may be back."""
+        """From here on it is then; and what was missing or could not be renewed is tried once more."""
         self._now_ms = now_ms
         self._missing.clear()
+        self._tried.clear()
         return self
 
     def in_use(self) -> Dictionary:
@@ -58,9 +60,11 @@ class Dictionaries:
 
     def get(self, dictionary_id: int) -> Dictionary:
         """The one that a part names. Raises DictionaryMissing."""
-        dictionary = self._held.pop(dictionary_id, None) or self._fetched(dictionary_id)
-        self._hold(dictionary)
-        self._renew(dictionary)
+        dictionary = self._held.get(dictionary_id)
+        if dictionary is None or not self._is_fresh(dictionary_id):
+            dictionary = self._held.pop(dictionary_id, None) or self._fetched(dictionary_id)
+            self._hold(dictionary)
+            self._renew(dictionary)
         return dictionary
 
     def adopt(self, dictionary: Dictionary) -> None:
@@ -88,7 +92,7 @@ class Dictionaries:
         for key in keys:  # a copy with another name is a newer one's, and it stays
             if not self._run(key, ("PEXPIRE", key, self.settings.queue_ttl_ms)):
                 self._run(key, ("SET", key, name, "NX", "PX", self.settings.queue_ttl_ms))
-        return dictionary if self._renew(dictionary) else NO_DICTIONARY
+        return dictionary if self._is_fresh(dictionary.id) else NO_DICTIONARY
 
     def _fetched(self, dictionary_id: int) -> Dictionary:
         keys = self.keys.dictionaries(dictionary_id)
@@ -113,14 +117,17 @@ class Dictionaries:
             self._renewed_at_ms.pop(oldest := next(iter(self._held)), None)
             del self._held[oldest]
 
-    def _renew(self, dictionary: Dictionary) -> bool:
-        """Whether at least one copy is sound and has its whole TTL, as of a minute ago."""
-        if self._is_due(self._renewed_at_ms.get(dictionary.id), RENEW_EVERY_MS):
-            sound = [self._mended(key, dictionary.text) for key in self.keys.dictionaries(dictionary.id)]
-            if not any(sound):
-                return False
+    def _is_fresh(self, dictionary_id: int) -> bool:
+        """At least one copy is sound and has its whole TTL, as of a minute ago."""
+        return not self._is_due(self._renewed_at_ms.get(dictionary_id), RENEW_EVERY_MS)
+
+    def _renew(self, dictionary: Dictionary) -> None:
+        if self._is_fresh(dictionary.id) or dictionary.id in self._tried:
+            return  # a node that is away must not be waited for with every part
+        self._tried.add(dictionary.id)
+        sound = [self._mended(key, dictionary.text) for key in self.keys.dictionaries(dictionary.id)]  # every one
+        if any(sound):
             self._renewed_at_ms[dictionary.id] = self._now_ms
-        return True
 
     def _mended(self, key: bytes, text: bytes) -> bool:
         """Its name is its digest, so there is only one thing that can rightly stand there."""

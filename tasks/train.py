@@ -3,6 +3,7 @@
 from celery.signals import beat_init
 from celery.utils.log import get_task_logger
 
+from buffer.errors import BufferUnavailable
 from tasks.app import app, settings, span_buffer
 
 logger = get_task_logger(__name__)
@@ -14,8 +15,10 @@ FIRST_AFTER_S = 30
 @app.task(name="spans.train")
 def train() -> None:
     """What is packed already stays as it is. When Redis is away the next one will do."""
-    training = span_buffer().train()
-    logger.info("%s", training)
+    try:
+        logger.info("%s", span_buffer().train())
+    except BufferUnavailable as error:
+        logger.warning("No dictionary was trained: %s", error)
 
 
 @beat_init.connect
