@@ -14,7 +14,6 @@ from buffer.dictionary import Dictionary, identity
 from buffer.errors import BufferUnavailable
 from buffer.scripts import Client
 from buffer.training import MIN_SPANS
-from embedded.redis import RedisServer
 from tests.builders import identities, span, trace_id
 from tests.flow import Flow, damage, fields, keys, leftovers, without_ttl
 
@@ -191,25 +190,22 @@ def test_a_process_that_has_it_puts_it_back_for_the_others(store: Client) -> Non
     assert len(reader.spans) == MIN_SPANS + 1
 
 
-def test_after_an_error_redis_is_asked_again_what_it_has(own_redis: RedisServer) -> None:
+def test_after_an_error_redis_is_asked_again_what_it_has(redis_client: Client) -> None:
     """It may be another Redis now, which never heard of the dictionary."""
-    with own_redis.client() as client:
-        flow = trained(client)
-        flow.append(*alike(1, start=5000))
-        whole = copies(flow)
-        own_redis.freeze()
-        client.connection_pool.connection_kwargs["socket_timeout"] = 0.1
-        client.connection_pool.disconnect()
-        with pytest.raises(BufferUnavailable):
-            flow.append(*alike(1, start=6000))
-        own_redis.thaw()
-        client.connection_pool.connection_kwargs["socket_timeout"] = 10
-        client.connection_pool.disconnect()
-        client.delete(*whole)
-
+    flow = trained(redis_client)
+    flow.append(*alike(1, start=5000))
+    whole = copies(flow)
+    queues = [flow.buffer.keys.queue(shard) for shard in range(flow.settings.shards)]
+    redis_client.delete(*queues, *whole)
+    for queue in queues:
+        redis_client.set(queue, b"x", ex=60)
+    with pytest.raises(BufferUnavailable):
         flow.append(*alike(1, start=6000))
+    redis_client.delete(*queues)
 
-        assert {key: client.get(key) for key in whole} == whole
+    flow.append(*alike(1, start=6000))
+
+    assert {key: redis_client.get(key) for key in whole} == whole
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"\x37\xa4\x30\xec" + b"x" * 100])
