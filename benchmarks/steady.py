@@ -17,8 +17,7 @@ from benchmarks.yardstick import spans
 from buffer import Settings, Span, SpanBuffer
 
 TICK_S = 0.1
-FIRST_SEED = 5
-"""Of spans that come before the run: the index of its own would know them as delivered."""
+FURTHER_SEED = 5
 FLUSH_INTERVAL_S = 0.5
 QUICK = Settings(
     root_timeout=1, timeout=2, max_segment_age=10, late_grace=4, visibility_timeout=3, lease=3, task_time_limit=2
@@ -31,16 +30,18 @@ def steady(bench: Bench) -> list[Steady]:
     wanted = spans(int(plan.steady_rate * plan.steady_s))
     warm_up(bench.redis, wanted[:1000])
     batch = int(plan.steady_rate * TICK_S)
-    bench.doing("bytes of a span that waits, and of one that is flushed")
-    buffer = SpanBuffer(bench.redis, Settings())
     if can_train():
-        train(buffer, list(cut(spans(plan.training_spans, seed=OTHER_SEED), batch)))
-    quiet = measure(bench.redis, list(cut(spans(len(wanted), seed=FIRST_SEED), batch)), buffer)
+        bench.doing("a dictionary for memory at a constant rate")
+        train(SpanBuffer(bench.redis, QUICK), list(cut(spans(plan.training_spans, seed=OTHER_SEED), batch)))
+        _until_expired()
     bench.doing(f"{plan.steady_rate:,} spans/s for {plan.steady_s:g} s, in real time")
     run = Run(bench, Books(wanted))
     samples = list(run.samples(list(cut(wanted, batch))))
     run.drain()
-    bench.redis.flushall()
+    _until_expired()
+    bench.doing("bytes of a span that waits, and of one that is flushed")
+    others = list(cut(spans(len(wanted), seed=FURTHER_SEED), batch))
+    quiet = measure(bench.redis, others, SpanBuffer(bench.redis, Settings()))
     settled = samples[len(samples) * 3 // 4 :]
     return [
         Steady(
@@ -59,6 +60,11 @@ def steady(bench: Bench) -> list[Steady]:
             twice=run.books.twice,
         )
     ]
+
+
+def _until_expired() -> None:
+    """What was flushed before must neither be part of the baseline nor go away while something is measured."""
+    sleep(QUICK.late_grace + 1)
 
 
 def _spread(arriving: list[Span]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def figures(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     subprocess.run(
         [sys.executable, "-m", "benchmarks", "--short", *chosen, "--json", "figures.json", "--plots", "plots"],
         cwd=directory,
-        env={"PYTHONPATH": str(ROOT), "PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
         timeout=300,
     )
