@@ -148,7 +148,7 @@ class Channel(stock.Channel):
         self._inplace_augment_message(message, exchange, routing_key)
         del message["body"]
         message["properties"]["body_encoding"] = "base64"
-        return b'{"body": "' + b64encode(body) + b'", ' + dumps(message).encode()[1:]
+        return b'{"body": "' + b64encode(body) + b'", ' + str(dumps(message)).encode()[1:]
 
     def resume(self) -> None:
         """Lets the poller run the script again, when it is time and another message may be held."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import zstandard
 
 from tests.pipeline.outside import TRACE, Pipeline, span, span_id, span_ids
 
@@ -21,11 +22,13 @@ def test_batches_that_arrive_child_first_come_out_as_one_segment(pipeline: Pipel
     assert pipeline.buffer.outcomes() == {}
 
 
-def test_text_is_taken_as_a_json_array_or_as_one_object_a_line(pipeline: Pipeline) -> None:
+def test_text_is_taken_as_a_json_array_or_as_one_object_a_line_or_compressed(pipeline: Pipeline) -> None:
     pipeline.send(json.dumps([span(1), span(2, parent=1)]).encode())
     pipeline.send("\n".join(json.dumps(each) for each in (span(3, parent=1), span(4, parent=1))).encode())
 
-    assert span_ids(pipeline.all_segments()) == [span_id(number) for number in (1, 2, 3, 4)]
+    pipeline.send(zstandard.compress(json.dumps([span(5, parent=1)]).encode()))
+
+    assert span_ids(pipeline.all_segments()) == [span_id(number) for number in (1, 2, 3, 4, 5)]
 
 
 def test_bad_spans_become_outcomes_and_their_neighbours_go_out(pipeline: Pipeline) -> None:
