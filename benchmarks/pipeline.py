@@ -32,7 +32,7 @@ from embedded.worker import Beat, Worker
 BrokerName = Literal["redis", "rabbitmq"]
 WARM_S, QUIET_S, DRAIN_S = 6.0, 8.0, 60.0
 BEAT_S = 4.0
-"""Until beat has ticked and the queues are declared."""
+"""Beat's start is not a span's cost."""
 QUICK = {"root_timeout": 2, "timeout": 4, "max_segment_age": 30}
 
 

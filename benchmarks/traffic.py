@@ -170,7 +170,7 @@ def _rabbitmq(url: str) -> Iterator[Any]:
     parts = parse_url(url)
     found: list[Any] = []
     with amqp.Connection(f"{parts['hostname']}:{parts['port']}", parts["userid"], parts["password"]) as connection:
-        channel = connection.channel()
+        channel = _once_declared(connection, BUFFERED_SEGMENTS.name)
         channel.basic_qos(0, 2 * TAKE, False)
         channel.basic_consume(BUFFERED_SEGMENTS.name, callback=found.append)
 
@@ -184,3 +184,14 @@ def _rabbitmq(url: str) -> Iterator[Any]:
             return [message.body for message in found]
 
         yield bodies
+
+
+def _once_declared(connection: amqp.Connection, queue: str) -> Any:
+    """A channel, when the workers have declared the queue: only they know of what type it is."""
+    while True:
+        channel = connection.channel()
+        try:
+            channel.queue_declare(queue, passive=True)
+            return channel
+        except amqp.NotFound:  # closes the channel
+            time.sleep(0.1)
