@@ -11,7 +11,8 @@ from threading import local
 
 import zstandard
 
-LEVEL = 1
+LEVEL, TRAINED_LEVEL = 1, 3
+"""With a dictionary level 3 saves 4 bytes of 88 a span for 0.2 us; without one, 2 % for a tenth more time."""
 FRAME_HEADER = b"\0"
 """No size of its content, no checksum, no dictionary id: what would make room for a size that others wrote."""
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
@@ -23,7 +24,7 @@ class Dictionary:
         self.id = identity(text) if text else 0
         self._data = zstandard.ZstdCompressionDict(text) if text else None
         if self._data:
-            self._data.precompute_compress(level=LEVEL)
+            self._data.precompute_compress(level=TRAINED_LEVEL)
         self._own = local()  # a (de)compressor serves one thread at a time
 
     def compress(self, content: bytes) -> bytes:
@@ -46,7 +47,11 @@ class Dictionary:
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            LEVEL, format=_FORMAT, write_content_size=False, write_checksum=False, write_dict_id=False
+            TRAINED_LEVEL if self._data else LEVEL,
+            format=_FORMAT,
+            write_content_size=False,
+            write_checksum=False,
+            write_dict_id=False,
         )
         return zstandard.ZstdCompressor(dict_data=self._data, compression_params=parameters)
 

@@ -17,7 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from buffer import scripts
 from buffer.codec import HEADER, Codec
 from buffer.dictionaries import Dictionaries
-from buffer.dictionary import LEVEL, Dictionary
+from buffer.dictionary import TRAINED_LEVEL, Dictionary
 from buffer.errors import BufferUnavailable, DamagedPart
 from buffer.keys import Keys
 from buffer.model import Digest
@@ -118,7 +118,7 @@ def _learnt(samples: Sequence[_Sample]) -> Dictionary | None:
         content[:MAX_SAMPLE_BYTES] for sample in samples for content in sample.contents
     ]
     try:
-        return Dictionary(zstandard.train_dictionary(MAX_DICTIONARY_BYTES, texts, level=LEVEL).as_bytes())
+        return Dictionary(zstandard.train_dictionary(MAX_DICTIONARY_BYTES, texts, level=TRAINED_LEVEL).as_bytes())
     except zstandard.ZstdError:
         return None
 

@@ -49,9 +49,15 @@ if #entries > 0 then
   end
   redis.call('PEXPIRE', claims, ARGV[5])
 end
-local gone = {}
+local gone, again = {}, {}
 for i = 1, #due, 2 do
   if taken[due[i]] then gone[#gone + 1] = due[i] end
+end
+for i = 1, #lapsed, 2 do again[#again + 1] = lapsed[i] end
+for from = 1, #again, 4000 do -- what has come to a lapsed one goes along, if it is due
+  for i, score in ipairs(redis.call('ZMSCORE', queue, unpack(again, from, math.min(from + 3999, #again)))) do
+    if score and tonumber(score) <= tonumber(ARGV[1]) then gone[#gone + 1] = again[from + i - 1] end
+  end
 end
 for from = 1, #gone, 4000 do redis.call('ZREM', queue, unpack(gone, from, math.min(from + 3999, #gone))) end
 for from = 1, #waiting, 4000 do
