@@ -20,8 +20,8 @@ from buffer.model import Appended, Outcome, Outcomes, Part, Span, Trace
 from buffer.scripts import Client, Command
 from buffer.settings import Settings
 
-MAX_CALL_SPANS = 250
-"""Spans that one script call takes: bounds how long Redis serves nobody else."""
+MAX_CALL_SPANS, MAX_CALL_TRACES = 250, 100
+"""What one script call takes: bounds how long Redis serves nobody else. A trace costs as much as some spans."""
 WAITING, ROOTED, FULL, JOINED = 0, 1, 2, 3
 
 _Call = list[tuple[Trace, list[Part]]]
@@ -73,7 +73,7 @@ def _calls(traces: dict[Trace, list[Part]], *, one_slot: bool) -> Iterator[_Call
     call: _Call = []
     spans = 0
     for trace, parts in traces.items():
-        if call and one_slot:
+        if len(call) == (1 if one_slot else MAX_CALL_TRACES):
             yield call
             call, spans = [], 0
         for part in parts:

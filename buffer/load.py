@@ -27,8 +27,8 @@ REASONS = {
     4: FlushReason.TIMEOUT,
 }
 
-MAX_CALL_CLAIMS = 100
-"""That one script call takes. A call that has read 1 MB leaves the others to the next."""
+MAX_CALL_CLAIMS = 25
+"""That one script call takes. A call that has read 256 KB leaves the others to the next."""
 
 
 class Loaded(list[Segment]):

@@ -19,7 +19,7 @@
 local HEAD, HEAD_BYTES, PARTED_BYTES, RECORD, PART = '>BI4I4I6I4', 19, 27, '>c8BBI4I4c20', '>BI4I2I4'
 local OWNER_AT, DIGESTS_AT = 19, 39
 local AGE, BYTES, ROOT, QUIET = 1, 2, 3, 4
-local REPLY_BYTES = 2 ^ 20
+local REPLY_BYTES = 2 ^ 18
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local now, max_age, segment_ttl, index_ttl, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
