@@ -175,8 +175,10 @@ class AppendReply(NamedTuple):
     merges: int
     overflows: int
     segments: list[tuple[int, SegmentKey, int, int]]
-    """Number of the trace in the call, key, state (0 waits for its root, 1 has it, 2 is full, 3 has joined another), first
-    seen in ms."""
+    """Number of the trace in the call, key, state, first seen in ms.
+
+    State: 0 waits for its root, 1 has it, 2 is full, 3 has joined another.
+    """
 
 
 def append(
