@@ -19,25 +19,22 @@ _Claim = tuple[Trace, SegmentKey, int, LeaseUs]
 
 
 def cleanup(client: Client, keys: Keys, settings: Settings, receipts: Iterable[Receipt], now_ms: int) -> Cleaned:
-    receipts = list(receipts)
-    replies = [
-        scripts.cleanup_segment_reply(reply)
-        for reply in scripts.run(
-            client,
-            [
-                scripts.cleanup_segment(
-                    keys,
-                    r.trace,
-                    r.key,
-                    r.flush_id,
-                    now_ms=now_ms,
-                    late_grace_ms=settings.late_grace_ms,
-                    max_index_entries=settings.max_index_entries,
-                )
-                for r in receipts
-            ],
-        )
-    ]
+    calls = scripts.in_calls(client, list(receipts))
+    receipts = [receipt for call in calls for receipt in call]
+    found = scripts.run(
+        client,
+        [
+            scripts.cleanup_segment(
+                keys,
+                call,
+                now_ms=now_ms,
+                late_grace_ms=settings.late_grace_ms,
+                max_index_entries=settings.max_index_entries,
+            )
+            for call in calls
+        ],
+    )
+    replies = [reply for each in found for reply in scripts.cleanup_segment_reply(each)]
     claims: dict[_Claim, scripts.CleanupSegmentReply] = {}
     for r, reply in zip(receipts, replies, strict=True):
         claims[r.trace, r.key, r.shard, r.lease_us] = reply  # the last one knows what is left

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from redis.cluster import RedisCluster
-
 from buffer import scripts
 from buffer.codec import Codec
 from buffer.errors import DamagedPart
 from buffer.keys import Keys, member
-from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span, Trace
+from buffer.model import Claim, FlushReason, Outcome, Outcomes, Receipt, Span
 from buffer.scripts import Client, Command
 from buffer.segment import Segment
 from buffer.settings import Settings
@@ -26,9 +24,6 @@ REASONS = {
     3: FlushReason.ROOT_TIMEOUT,
     4: FlushReason.TIMEOUT,
 }
-
-MAX_CALL_CLAIMS = 25
-"""That one script call takes. A call that has read 256 KB leaves the others to the next."""
 
 
 class Loaded(list[Segment]):
@@ -93,7 +88,7 @@ def _found(
     client: Client, keys: Keys, settings: Settings, claims: Sequence[Claim], now_ms: int
 ) -> Iterator[tuple[Claim, scripts.LoadReply | None]]:
     """What is stored of each claim; None where somebody else has put something there."""
-    calls = _calls(claims, one_slot=isinstance(client, RedisCluster))
+    calls = scripts.in_calls(client, claims)
     while calls:
         replies = scripts.run(
             client,
@@ -122,18 +117,6 @@ def _found(
             else:
                 yield call[0], None
         calls = again
-
-
-def _calls(claims: Sequence[Claim], *, one_slot: bool) -> list[Sequence[Claim]]:
-    """Claims of a trace share a call, and traces, where they may: four of five claims may be of what was merged."""
-    traces: dict[Trace | None, list[Claim]] = {}
-    for claim in claims:
-        traces.setdefault(claim.trace if one_slot else None, []).append(claim)
-    return [
-        members[start : start + MAX_CALL_CLAIMS]
-        for members in traces.values()
-        for start in range(0, len(members), MAX_CALL_CLAIMS)
-    ]
 
 
 def _given_back(claim: Claim, found: scripts.LoadReply, deadline_ms: int) -> scripts.Ended:

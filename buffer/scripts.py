@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
@@ -27,7 +27,7 @@ from redis.exceptions import (
 
 from buffer.errors import BufferFull, BufferUnavailable
 from buffer.keys import Keys, member
-from buffer.model import Claim, Digest, FlushId, LeaseUs, Part, SegmentKey, Trace
+from buffer.model import Claim, Digest, FlushId, LeaseUs, Part, Receipt, SegmentKey, Trace
 
 Client: TypeAlias = "redis.Redis | RedisCluster"
 Argument: TypeAlias = bytes | int | str
@@ -246,6 +246,23 @@ class LoadReply(NamedTuple):
     """When another flush, that publishes what is here, has lost its lease; 0 when there is none."""
 
 
+MAX_CALL_SEGMENTS = 25
+"""That one call of load or cleanup-segment takes: bounds how long Redis serves nobody else."""
+Named = TypeVar("Named", Claim, Receipt)
+
+
+def in_calls(client: Client, named: Sequence[Named]) -> list[Sequence[Named]]:
+    """What may share a call: in a cluster what is of one trace. The order within a trace stays."""
+    traces: dict[Trace | None, list[Named]] = {}
+    for each in named:
+        traces.setdefault(each.trace if isinstance(client, RedisCluster) else None, []).append(each)
+    return [
+        members[start : start + MAX_CALL_SEGMENTS]
+        for members in traces.values()
+        for start in range(0, len(members), MAX_CALL_SEGMENTS)
+    ]
+
+
 def load(
     keys: Keys,
     claims: Sequence[Claim],
@@ -272,17 +289,12 @@ def load_reply(reply: list[Any]) -> LoadReply:
 
 
 def cleanup_segment(
-    keys: Keys,
-    trace: Trace,
-    key: SegmentKey,
-    flush_id: FlushId,
-    *,
-    now_ms: int,
-    late_grace_ms: int,
-    max_index_entries: int,
+    keys: Keys, receipts: Sequence[Receipt], *, now_ms: int, late_grace_ms: int, max_index_entries: int
 ) -> Command:
-    index = (keys.index(trace), keys.segments(trace))
-    return Command.evalsha(CLEANUP_SEGMENT, index, key, flush_id, now_ms, late_grace_ms, max_index_entries)
+    """In a cluster a call may have one trace, for each has its slot."""
+    names = [name for receipt in receipts for name in (keys.index(receipt.trace), keys.segments(receipt.trace))]
+    words = [word for receipt in receipts for word in (receipt.key, receipt.flush_id)]
+    return Command.evalsha(CLEANUP_SEGMENT, names, now_ms, late_grace_ms, max_index_entries, *words)
 
 
 class CleanupSegmentReply(NamedTuple):
@@ -292,8 +304,9 @@ class CleanupSegmentReply(NamedTuple):
     expired: int
 
 
-def cleanup_segment_reply(reply: list[Any]) -> CleanupSegmentReply:
-    return CleanupSegmentReply(*reply)
+def cleanup_segment_reply(reply: list[Any]) -> list[CleanupSegmentReply]:
+    """A reply for each receipt of the call."""
+    return [CleanupSegmentReply(*each) for each in reply]
 
 
 class Ended(NamedTuple):

@@ -66,12 +66,12 @@ class Control:
 BY_COUNT = (
     Passage(
         "CLEANUP_SEGMENT",
-        "if not record then\n",
-        """local read = redis.call('HGET', index, 'k' .. ARGV[2])
+        "  if not record then\n",
+        """  local read = redis.call('HGET', index, 'k' .. flush_id)
 local same = read and value and #value >= HEAD_BYTES and tonumber(read) == select(2, struct.unpack(HEAD, value))
 if not record and same and redis.call('DEL', segment) == 1 then
   redis.call('HSET', index, key, string.sub(value, 1, 1) .. string.rep('\\0', 8) .. string.sub(value, 10))
-  if redis.call('HINCRBY', index, 'n', -1) <= 0 then redis.call('PEXPIRE', index, ARGV[4]) end
+  if redis.call('HINCRBY', index, 'n', -1) <= 0 then redis.call('PEXPIRE', index, grace) end
   return {1, 0, key, 0}
 end
 if not record then

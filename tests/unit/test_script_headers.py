@@ -10,7 +10,7 @@ import pytest
 from buffer import scripts
 from buffer.codec import Codec
 from buffer.keys import Keys
-from buffer.model import Claim, FlushId, LeaseUs, SegmentKey, Trace
+from buffer.model import Claim, FlushId, LeaseUs, Receipt, SegmentKey, Trace
 from tests.builders import TRACE_ID, span
 
 SCRIPTS = sorted(each.name.removesuffix(".lua") for each in files("lua").iterdir() if each.name.endswith(".lua"))
@@ -31,14 +31,14 @@ CALLS = {
     "claim": scripts.claim(KEYS, 0, now_ms=1, due_ms=1, lease_us=1, limit=1, ttl_ms=1),
     "load": scripts.load(KEYS, [Claim(TRACE, KEY, 0, LEASE_US, 1)], now_ms=1, max_age_ms=1, late_grace_ms=1, **TTLS),
     "cleanup-segment": scripts.cleanup_segment(
-        KEYS, TRACE, KEY, FLUSH_ID, now_ms=1, late_grace_ms=1, max_index_entries=1
+        KEYS, [Receipt(TRACE, KEY, 0, LEASE_US, FLUSH_ID)], now_ms=1, late_grace_ms=1, max_index_entries=1
     ),
     "cleanup-queue": scripts.cleanup_queue(KEYS, [scripts.Ended(TRACE, KEY, 0, LEASE_US, None, 1)], ttl_ms=1)[0],
     "requeue": scripts.requeue(KEYS, 0, b"member", deadline_ms=1, ttl_ms=1),
     "count-outcomes": scripts.count_outcomes(b"{outcomes}", {"invalid.bad_span_id": 1}, 1),
 }
 
-REPEATED = {"append": 5, "enqueue": 5, "load": 2, "cleanup-queue": 4, "count-outcomes": 2}
+REPEATED = {"append": 5, "enqueue": 5, "load": 2, "cleanup-segment": 2, "cleanup-queue": 4, "count-outcomes": 2}
 """Arguments of one part of one span, of an entry and one that goes, of one claim, of one counter."""
 
 
