@@ -21,7 +21,7 @@ from buffer.scripts import Client, Command
 from buffer.settings import Settings
 
 MAX_CALL_SPANS, MAX_CALL_TRACES = 250, 100
-"""What one script call takes: bounds how long Redis serves nobody else. A trace costs as much as some spans."""
+"""What one script call takes, or one part: bounds how long Redis serves nobody else. A trace costs like some spans."""
 WAITING, ROOTED, FULL, JOINED = 0, 1, 2, 3
 
 _Call = list[tuple[Trace, list[Part]]]

@@ -46,5 +46,10 @@ def cleanup(client: Client, keys: Keys, settings: Settings, receipts: Iterable[R
         parts=sum(reply.removed for reply in replies),
         stale=sum(not reply.removed for reply in replies),
         requeued=sum(queued for _, queued in ended),
-        outcomes=Counter({f"{Outcome.EXPIRED}.segment_ttl": sum(reply.expired for reply in replies)}),
+        outcomes=Counter(
+            {
+                f"{Outcome.EXPIRED}.segment_ttl": sum(reply.expired for reply in replies),
+                f"{Outcome.DUPLICATE}.same_content": sum(reply.repeated for reply in replies),
+            }
+        ),
     )

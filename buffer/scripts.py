@@ -302,6 +302,7 @@ class CleanupSegmentReply(NamedTuple):
     left: int
     where: SegmentKey
     expired: int
+    repeated: int
 
 
 def cleanup_segment_reply(reply: list[Any]) -> list[CleanupSegmentReply]:

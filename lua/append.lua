@@ -127,7 +127,7 @@ local function join(id, from, base)
     return
   end
   if exists(id) then
-    moves[#moves + 1] = {id, base, from[SPANS] > into[SPANS], into[SPANS] > 0 and exists(base)}
+    moves[#moves + 1] = {id, base, from[SPANS] > into[SPANS]}
     there[id], there[base] = false, true
   end
   if puts[id] then
@@ -214,11 +214,18 @@ local function put(parent, digest, rooted, spans, bytes, first, part)
 end
 
 local function store(command, key, flat)
-  for from = 1, #flat, SLICE do call(command, key, unpack(flat, from, math.min(from + SLICE - 1, #flat))) end
+  local reply
+  for from = 1, #flat, SLICE do reply = call(command, key, unpack(flat, from, math.min(from + SLICE - 1, #flat))) end
+  return reply
+end
+-- To the end of a segment; one that begins with it gets its TTL.
+local function push(key, flat)
+  if store('RPUSH', key, flat) == #flat then call('PEXPIRE', key, segment_ttl) end
 end
 
--- The index first, because HSET is refused when memory is full and then nothing at all has been written.
+-- The parts first: what the register knows is there. A full Redis refuses the first write, and then there is none.
 local function write()
+  for key, flat in pairs(puts) do push(segments .. key, flat) end
   local n = #entries
   for key, h in pairs(heads) do
     if h[CHANGED] then
@@ -231,23 +238,13 @@ local function write()
   store('HSET', index, entries)
   if created or #moves > 0 then call('PEXPIRE', index, index_ttl) end
   for _, move in ipairs(moves) do
-    local from, into = segments .. move[1], segments .. move[2]
-    local larger, present = move[3], move[4]
-    if present or redis.pcall('RENAMENX', from, into) == 0 then
-      if larger then
-        store('RPUSH', from, call('LRANGE', into, 0, -1))
-        redis.pcall('RENAME', from, into)
-        call('PEXPIRE', into, segment_ttl)
-      else
-        store('RPUSH', into, call('LRANGE', from, 0, -1))
-        call('UNLINK', from)
-      end
-    end
-  end
-  for key, flat in pairs(puts) do
-    store('RPUSH', segments .. key, flat)
-    if there[key] == false or now - heads[key][SINCE] >= segment_ttl / 2 then
-      call('PEXPIRE', segments .. key, segment_ttl)
+    local from, into, larger = segments .. move[1], segments .. move[2], move[3]
+    if larger then
+      push(from, call('LRANGE', into, 0, -1))
+      redis.pcall('RENAME', from, into) -- an error is that there is neither
+    else
+      push(into, call('LRANGE', from, 0, -1))
+      call('UNLINK', from)
     end
   end
 end

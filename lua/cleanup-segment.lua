@@ -6,9 +6,11 @@
 --           the same two for each further receipt
 -- ARGV[1]   now ms   ARGV[2] late grace ms   ARGV[3] max index entries
 -- ARGV[4..] two a receipt: segment key, flush id (16)
--- RETURNS   for each {parts removed, entries left, key where they were, expired spans}; 0 parts: it was used before
+-- RETURNS   for each {parts removed, entries left, key where they were, expired spans, repeated spans}; 0 parts: it was
+--           used before; repeated are spans of parts that stood there twice, and were published once
 -- COST      O(parts of the segments)
 local HEAD, HEAD_BYTES, LATE = '>BI4I4I6I4', 19, 2
+local PART_BYTES, SPANS_AT = 11, 6 -- header of a part, its number of spans
 local call = redis.call
 local now, grace, max_entries = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
@@ -35,14 +37,17 @@ local function cleanup(index, segments, key, flush_id)
         if call('HINCRBY', index, 'n', -1) <= 0 then call('PEXPIRE', index, grace) end
       end
     end
-    return {0, left, key, expired}
+    return {0, left, key, expired, 0}
   end
 
-  local named, kept, removed, before = {[field] = true}, {}, 0, true
+  local named, kept, removed, taken, before = {[field] = true}, {}, 0, 0, true
   for at = 39, #record, 16 do named[string.sub(record, at, at + 15)] = true end
   for i = 1, #content, 2 do
     if named[content[i]] then
       removed = removed + 1
+      if #content[i] == 16 and #content[i + 1] >= PART_BYTES then
+        taken = taken + struct.unpack('>I2', content[i + 1], SPANS_AT)
+      end
       before = before and #kept == 0
     else
       kept[#kept + 1] = content[i]
@@ -52,17 +57,16 @@ local function cleanup(index, segments, key, flush_id)
   if before then -- what came since stands behind it
     call('LTRIM', segment, 2 * removed, -1)
   else
-    local ttl = call('PTTL', segment)
-    call('UNLINK', segment)
+    call('HDEL', index, '') -- first, for a full Redis refuses a script whose first write needs memory
     for from = 1, #kept, 4000 do call('RPUSH', segment, unpack(kept, from, math.min(from + 3999, #kept))) end
-    if ttl > 0 then call('PEXPIRE', segment, ttl) end
+    call('LTRIM', segment, #content, -1)
   end
   local left, expired = math.ceil(#kept / 2), 0
+  local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
   if value and #value >= HEAD_BYTES then
     local flags, spans, bytes, since, ordinal = struct.unpack(HEAD, value)
-    local _, _, _, published, published_bytes = struct.unpack('>c8BBI4I4', record)
     local was = spans
-    spans = math.max(spans - published, 0)
+    spans = math.max(spans - math.max(published, taken), 0)
     if left == 0 then expired, spans = spans, 0 end
     bytes = left > 0 and math.max(bytes - published_bytes, 0) or 0
     if math.floor(flags / LATE) % 2 == 0 and left > 0 then flags = flags + LATE end
@@ -73,9 +77,12 @@ local function cleanup(index, segments, key, flush_id)
     end
   end
   if value and left == 0 and call('HLEN', index) > max_entries then call('HDEL', index, key) end
-  return {removed - 1, left, key, expired}
+  return {removed - 1, left, key, expired, math.max(taken - published, 0)}
 end
 
-local reply = {}
-for i = 1, #KEYS / 2 do reply[i] = cleanup(KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i + 2], ARGV[2 * i + 3]) end
-return reply
+local reply, failure = {}, nil
+for i = 1, #KEYS / 2 do -- a key of another type keeps no other back
+  local done, found = pcall(cleanup, KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i + 2], ARGV[2 * i + 3])
+  if done then reply[i] = found else failure = found end
+end
+return failure and redis.error_reply(type(failure) == 'table' and failure.err or failure) or reply

@@ -6,8 +6,10 @@ from itertools import permutations
 
 import pytest
 from msgspec.structs import replace
+from redis import Redis
 
 from buffer import Span
+from buffer.errors import BufferUnavailable
 from buffer.invalid import REASONS
 from buffer.scripts import Client
 from tests.builders import TRACE_ID, chain, grouped, identities, span, span_id, trace_id
@@ -325,3 +327,22 @@ def test_a_known_script_is_needed_once_and_loaded_again_when_redis_forgot_it(sto
 
     assert grouped(flow.published) == {"a": {"a", "b"}, "x": {"x"}, "y": {"y"}, "z": {"z"}}
     assert flow.buffer.depth(now_ms=flow.now_ms) == 0
+
+
+def test_a_part_that_could_not_be_stored_is_not_registered(redis_client: Redis) -> None:
+    """Scripts do not roll back: what the register knows must be there, or a redelivery is taken for a duplicate."""
+    flow = Flow(redis_client)
+    flow.append(span("a"))
+    redis_client.execute_command("ACL", "SETUSER", "default", "-rpush")
+    try:
+        for _ in range(2):
+            with pytest.raises(BufferUnavailable):
+                flow.append(span("b", "a"), span("x", "y"))
+    finally:
+        redis_client.execute_command("ACL", "SETUSER", "default", "+rpush")
+
+    flow.append(span("b", "a"), span("x", "y"))
+    flow.drain()
+
+    assert grouped(flow.published) == {"a": {"a", "b"}, "y": {"x"}}
+    assert +flow.outcomes == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from buffer import Receipt
+from buffer.errors import BufferUnavailable
 from buffer.model import FlushId, LeaseUs
 from buffer.scripts import Client
 from tests.builders import chain, grouped, span, trace_id
@@ -180,3 +182,17 @@ def test_a_record_of_thousands_of_digests_is_deleted_whole(redis_client: Client)
 
     assert cleaned.segments == 1
     assert leftovers(redis_client) == []
+
+
+def test_a_key_of_another_type_keeps_no_other_segment_back(store: Client) -> None:
+    flow = Flow(store, shards=1)
+    flow.append(*(span("a", trace=trace_id(n)) for n in range(3)))
+    flow.wait(10)
+    loaded = flow.load()
+    [foreign] = [key for key in keys(store, "s") if trace_id(1).encode() in key]
+    store.set(foreign, b"x", ex=60)
+
+    with pytest.raises(BufferUnavailable):
+        flow.cleanup(flow.publish(loaded))
+
+    assert keys(store, "s") == [foreign]

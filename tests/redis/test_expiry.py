@@ -153,6 +153,7 @@ def test_what_expired_before_a_merge_is_counted(store: Client, gone: str) -> Non
         if gone == "both" or segment.endswith(gone.encode()):
             store.delete(segment)
     flow.append(span("b", "a"))
+    assert without_ttl(store) == []
     flow.drain()
 
     assert len(flow.spans) + flow.outcomes["expired.segment_ttl"] == 4

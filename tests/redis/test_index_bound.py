@@ -68,3 +68,20 @@ def test_a_redelivery_beyond_the_bound_is_recognised_when_both_are_flushed(store
     assert grouped(flow.published) == {"a": {"a", "b", "c"}}
     assert len(flow.spans) == 3
     assert leftovers(flow.client) == []
+
+
+def test_a_redelivery_beyond_the_bound_after_a_load_is_a_duplicate(store: Client) -> None:
+    """Both copies go with the receipt that names their content; published once, and the other is an outcome."""
+    flow = Flow(store, max_index_entries=1)
+    flow.append(span("a"), span("b", "a"))
+    flow.append(span("c", "a"))
+    flow.wait(10)
+    loaded = flow.load()
+    flow.append(span("c", "a"))
+
+    flow.cleanup(flow.publish(loaded))
+    flow.drain()
+
+    assert +flow.outcomes == {"duplicate.same_content": 1}
+    assert len(flow.spans) == 3
+    assert leftovers(flow.client) == []
