@@ -1,11 +1,11 @@
 """Every Redis key of the buffer: pattern, type, TTL, slot. The only place that builds one.
 
-A segment hash and the index of its trace share the slot of ``{project:trace}``; a due queue and its claims share the
+A segment's list and the index of its trace share the slot of ``{project:trace}``; a due queue and its claims share the
 slot of the shard. Ids in keys are checked before they come here: decimal digits, hex digits, raw span id bytes.
 
 | key                              | type | holds                                                  | TTL        |
 | -------------------------------- | ---- | ------------------------------------------------------ | ---------- |
-| span-buf:s:{project:trace}:KEY   | hash | digest -> part; "f" + flush id -> flush record         | segment    |
+| span-buf:s:{project:trace}:KEY   | list | digest, part, ...; "f" + flush id, flush record, ...   | segment    |
 | span-buf:l:{project:trace}       | hash | links, heads, the register of parts, count of segments | index      |
 | span-buf:q:{SHARD}               | zset | due queue: member -> deadline in ms                    | queue      |
 | span-buf:c:{SHARD}               | zset | claims: member -> end of lease in us                   | queue      |
@@ -41,7 +41,7 @@ class Keys:
         return b"%b:l:{%d:%b}" % (self.prefix, trace.project_id, trace.trace_id.encode())
 
     def segments(self, trace: Trace) -> bytes:
-        """The prefix of the trace's segment hashes; a script appends the segment key, which only it may know."""
+        """The prefix of the trace's segments; a script appends the segment key, which only it may know."""
         return b"%b:s:{%d:%b}:" % (self.prefix, trace.project_id, trace.trace_id.encode())
 
     def queue(self, shard: int) -> bytes:

@@ -119,7 +119,7 @@ class Outcome(StrEnum):
     """Why a span was not published. A reason, and a count, go with it."""
 
     INVALID = "invalid"
-    """Refused at the door; see ``buffer.decode.REASONS``."""
+    """Refused at the door; see ``buffer.invalid.REASONS``."""
     DUPLICATE = "duplicate"
     """A byte-identical repeat; one copy is, or was, published."""
     SET_ASIDE = "set_aside"

@@ -27,7 +27,7 @@ app.config_from_object("celeryconfig")
 app.steps["consumer"].add(IntakeGate)
 
 if settings.sentry_dsn:
-    # Check-ins know no schedule under a minute, and flush-due comes every second.
+    # Check-ins know no schedule under a minute, and flush-due comes twice a second.
     celery_integration = CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=["flush-due"])
     sentry_sdk.init(
         settings.sentry_dsn.get_secret_value(),
