@@ -18,7 +18,7 @@ from buffer.salvage import depth
 from buffer.scrutiny import MAX_DEPTH, MAX_PROJECT_ID, SEGMENT_ATTRIBUTE, check_values, normalised
 
 _ALL_IDS: Final = re.compile(r"(?!0{32})[0-9a-f]{32}(?:,(?!0{16})[0-9a-f]{16}){3}").fullmatch
-_DIGITS_ALIKE: Final = bytes.maketrans(b"123456789+E \t\r\n]}", b"0000000000e,,,,,,")
+_DIGITS_ALIKE: Final = bytes.maketrans(b"123456789+E \t\r\n[]}:", b"0000000000e,,,,,,,,")
 _LARGE_EXPONENT: Final = re.compile(rb"0e000+(?:,|\Z)").search
 
 
@@ -107,9 +107,12 @@ def _is_shallow(text: bytes) -> bool:
 
 
 def _may_have_large_numbers(text: bytes) -> bool:
-    """Never wrong when it says no. Searching plain bytes costs a tenth of a regular expression for numbers."""
+    """Never wrong when it says no. Searching plain bytes costs a tenth of a regular expression for numbers.
+
+    Before a number stands what separates, or its sign; before the digits of an id in a string neither.
+    """
     alike = text.translate(_DIGITS_ALIKE)
-    if b"0" * 20 in alike or b"-" + b"0" * 19 in alike:
+    if b"," + b"0" * 20 in alike or b"-" + b"0" * 19 in alike:
         return True
     return b"0e000" in alike and _LARGE_EXPONENT(alike) is not None
 

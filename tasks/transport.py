@@ -10,8 +10,8 @@ BRPOP connection: `_in_poll` is set while a reply or a report is awaited. The re
 
 import ssl
 from base64 import b64encode
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha1
 from importlib.resources import files
 from queue import Empty
@@ -67,6 +67,20 @@ def broker_ssl(url: str) -> dict[str, object] | None:
         return None
     authority = dict(parse_qsl(parts.query)).get("ssl_ca_certs")
     return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": authority, "server_hostname": None}
+
+
+@contextmanager
+def _connection_of(client: Any) -> Iterator[Connection]:
+    connection = client.connection_pool.get_connection()
+    try:
+        yield connection
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _packed(*words: bytes) -> list[bytes]:
+    """A command of megabytes, in pieces: to copy it together, as hiredis does, takes up to 6 us a span."""
+    return [b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)]
 
 
 class QoS(stock.QoS):
@@ -138,9 +152,11 @@ class Channel(stock.Channel):
         if not queues:
             raise OperationalError(f"No queue is bound to the exchange {exchange}: nothing was published.")
         messages = [self._ready(body, exchange, routing_key, **properties) for body in bodies]
-        with self.conn_or_acquire() as client:
+        with self.conn_or_acquire() as client, _connection_of(client) as connection:
             for queue in queues:
-                client.lpush(self._q_for_pri(queue, 0), *messages)
+                key = self.global_keyprefix + self._q_for_pri(queue, 0)
+                connection.send_packed_command(_packed(b"LPUSH", key.encode(), *messages))
+                connection.read_response()
 
     def _ready(self, body: bytes, exchange: str, routing_key: str, **properties: object) -> bytes:
         """As kombu writes it, and the base64 as it is: to look for what JSON must escape in 30 KB costs 3 us a span."""
