@@ -21,7 +21,10 @@ import psutil
 from pydantic import SecretStr
 from rich.console import Console
 
-from benchmarks.traffic import Form, Order, Pool, Sent, Taken, send, take
+from benchmarks.course import cut
+from benchmarks.library import OTHER_SEED, train
+from benchmarks.traffic import POOL_SPANS, Form, Order, Pool, Sent, Taken, send, take
+from benchmarks.yardstick import spans
 from buffer import Settings, SpanBuffer
 from buffer.settings import env_name
 from embedded.child import scratch_directory, signals_exit
@@ -73,7 +76,7 @@ def measure(
     seconds: float,
     rate: float | None,
     batch: int = 500,
-    form: Form = "lines",
+    form: Form = "zstd",
     in_flight: int = 80_000,
     children: tuple[int, int] = (1, 1),
     settings: Mapping[str, object] | None = None,
@@ -85,10 +88,12 @@ def measure(
         stack.enter_context(queue)
         environment = {env_name(name): str(value) for name, value in {**QUICK, **(settings or {})}.items()}
         environment |= {"SPANBUF_REDIS_URL": buffer.url, "SPANBUF_BROKER_URL": queue.url}
-        workers = _workers(stack, directory, environment, children)
         order = Order(queue.url, form, batch, seconds, rate, in_flight)
         with buffer.client() as client:
             held = SpanBuffer(client, Settings(redis_url=SecretStr(buffer.url), broker_url=SecretStr("redis://none")))
+            # As in a system that has run for a while; the first dictionary of its own would come after half a minute.
+            train(held, list(cut(spans(POOL_SPANS, OTHER_SEED), 100)))
+            workers = _workers(stack, directory, environment, children)
             groups = {"buffer": buffer.pid, "broker": queue.pid, **{name: each.pid for name, each in workers.items()}}
             return _run(broker, order, groups, held, float(str({**QUICK, **(settings or {})}["root_timeout"])))
 

@@ -6,7 +6,6 @@ what came when.
 """
 
 import time
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -54,6 +53,12 @@ class Sent:
 
 class _PublishedSpan(msgspec.Struct, gc=False):
     span_id: str
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """Kombu's; msgspec decodes base64 five times as fast as the standard library."""
+
+    body: bytes
 
 
 class Published(msgspec.Struct, gc=False):
@@ -147,7 +152,7 @@ def take(broker_url: str, published: "Synchronized[int]", stop: "Synchronized[bo
 @contextmanager
 def _redis(url: str) -> Iterator[Any]:
     """Straight from the list: kombu's consumer costs more than all that is measured here."""
-    envelope = msgspec.json.Decoder(dict[str, Any]).decode
+    envelope = msgspec.json.Decoder(_Envelope).decode
     with Redis.from_url(url) as client:
 
         def bodies() -> list[bytes]:
@@ -155,14 +160,9 @@ def _redis(url: str) -> Iterator[Any]:
             if not found:
                 time.sleep(REST_S)
                 return []
-            return [_plain(envelope(message)) for message in found]
+            return [envelope(message).body for message in found]
 
         yield bodies
-
-
-def _plain(message: dict[str, Any]) -> bytes:
-    encoded = message["properties"].get("body_encoding") == "base64"
-    return b64decode(message["body"]) if encoded else bytes(message["body"].encode())
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         5, gt=0, description="An ingest message that was delivered again more often is set aside (outcome `set_aside`)."
     )
     flush_limit: int = Field(10_000, gt=0, description="Segments that one `flush_due` claims at the most.")
-    flush_chunk: int = Field(100, gt=0, description="Segments that one `flush` task takes.")
+    flush_chunk: int = Field(500, gt=0, description="Segments that one `flush` task takes; its tasks have fixed costs.")
     flush_interval: Seconds = Field(
         0.5, gt=0, description="How often beat looks for due segments: they leave up to twice this past their deadline."
     )

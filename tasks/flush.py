@@ -4,7 +4,8 @@ None of these messages matters: a claim whose flush is lost on the way is due ag
 published but not cleaned up is published again under the same flush id. So nothing here asks for redelivery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from celery import chain
 from celery.utils.log import get_task_logger
@@ -22,6 +23,8 @@ from tasks.sink import publish, room_downstream
 logger = get_task_logger(__name__)
 
 Wire = list[list[object]]
+LOADED_AT_ONCE = 100
+"""Segments of a chunk that are in memory together."""
 WINDOW_BYTES = 4 * 2**20
 """Messages published together: a wait for each confirm costs more than the rest of the flush."""
 
@@ -54,34 +57,40 @@ def flush(claims: Wire) -> None:
 @app.task(name="spans.produce")
 def produce(claims: Wire) -> Wire:
     """Load, publish confirmed; receipts of what was confirmed. The rest stays, and is due again when its lease ends."""
-    loaded = span_buffer().load([Claim.from_wire(claim) for claim in claims])
-    receipts = [receipt.to_wire() for receipt in _publish(loaded)]
-    count("span_buffer.damaged", loaded.damaged)
-    if loaded.damaged:
-        logger.error("%d flush records have a part that cannot be read. They stay in Redis.", loaded.damaged)
-    patiently(lambda: count_outcomes(loaded.outcomes))  # what cannot be counted is not cleaned up, so it comes again
-    return receipts
+    return _publish(_loaded(claims))
 
 
-def _publish(segments: list[Segment]) -> list[Receipt]:
-    published: list[Segment] = []
+def _loaded(claims: Wire) -> Iterator[Segment]:
+    """What cannot be counted is not published, so it comes again."""
+    for start in range(0, len(claims), LOADED_AT_ONCE):
+        loaded = span_buffer().load([Claim.from_wire(claim) for claim in claims[start : start + LOADED_AT_ONCE]])
+        count("span_buffer.damaged", loaded.damaged)
+        if loaded.damaged:
+            logger.error("%d flush records have a part that cannot be read. They stay in Redis.", loaded.damaged)
+        patiently(partial(count_outcomes, loaded.outcomes))
+        yield from loaded
+
+
+def _publish(segments: Iterable[Segment]) -> Wire:
+    receipts: Wire = []
+    spans = 0
     try:
         for together, messages in _windows(segments):
             publish(messages)
-            published += together
+            receipts += [segment.receipt.to_wire() for segment in together]
+            spans += sum(len(segment.spans) for segment in together)
     except (Exception, MemoryError) as error:
         logger.error(
-            "Published %d of %d segments, then: %s. The others stay in the buffer and are tried again.",
-            len(published),
-            len(segments),
+            "Published %d segments, then: %s. The others of this chunk stay in the buffer and are tried again.",
+            len(receipts),
             error,
         )
-    count("span_buffer.segments_published", len(published))
-    count("span_buffer.spans_published", sum(len(segment.spans) for segment in published))
-    return [segment.receipt for segment in published]
+    count("span_buffer.segments_published", len(receipts))
+    count("span_buffer.spans_published", spans)
+    return receipts
 
 
-def _windows(segments: list[Segment]) -> Iterator[tuple[list[Segment], list[bytes]]]:
+def _windows(segments: Iterable[Segment]) -> Iterator[tuple[list[Segment], list[bytes]]]:
     """Segments and their messages, as many as are confirmed together: memory holds one window of messages."""
     together: list[Segment] = []
     messages: list[bytes] = []

@@ -9,7 +9,6 @@ BRPOP connection: `_in_poll` is set while a reply or a report is awaited. The re
 """
 
 import ssl
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha1
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import kombu
+import msgspec
 from kombu.exceptions import OperationalError, VersionMismatch
 from kombu.log import get_logger
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache, virtual
@@ -32,6 +32,7 @@ TESTED_KOMBU = "5.7."
 OLDEST_REDIS = (6, 2)
 _SCRIPT = (files("lua") / "take-message.lua").read_bytes()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+_base64 = msgspec.json.Encoder().encode
 _logger = get_logger(__name__)
 
 
@@ -164,7 +165,7 @@ class Channel(stock.Channel):
         self._inplace_augment_message(message, exchange, routing_key)
         del message["body"]
         message["properties"]["body_encoding"] = "base64"
-        return b'{"body": "' + b64encode(body) + b'", ' + str(dumps(message)).encode()[1:]
+        return b'{"body": ' + _base64(body) + b", " + str(dumps(message)).encode()[1:]
 
     def resume(self) -> None:
         """Lets the poller run the script again, when it is time and another message may be held."""
