@@ -75,6 +75,9 @@ def _connection_of(client: Any) -> Iterator[Connection]:
     connection = client.connection_pool.get_connection()
     try:
         yield connection
+    except BaseException:
+        connection.disconnect()  # a reply that comes late must not be taken for the next one's
+        raise
     finally:
         client.connection_pool.release(connection)
 
