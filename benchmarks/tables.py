@@ -86,19 +86,18 @@ def _at_defaults(s: Steady) -> str:
 def settings_cost(live_bytes: float, index_bytes: float) -> Table:
     """Megabytes in Redis for every 10,000 spans a second and second of a setting."""
     live, index = live_bytes * TEN_THOUSAND / 1e6, index_bytes * TEN_THOUSAND / 1e6
+    costs = (
+        ("late_grace", index, "of every span, by its index alone"),
+        ("root_timeout", live, "of every span whose segment has its root"),
+        ("timeout", live, "were no root ever to come; else x the share without"),
+        ("max_segment_age", live, "were no segment ever quiet; else x the share"),
+        ("flush_interval", live / 2, "half a round on average"),
+        ("lease", live, "of segments whose worker died; else nothing"),
+    )
     rows = [
-        ("late_grace", f"{index:.2f}", "600 s", f"{600 * index:,.0f}", "of every span, by its index alone"),
-        ("root_timeout", f"{live:.2f}", "10 s", f"{10 * live:,.0f}", "of every span whose segment has its root"),
-        ("timeout", f"{live:.2f}", "60 s", f"{60 * live:,.0f}", "were no root ever to come; else x the share without"),
-        (
-            "max_segment_age",
-            f"{live:.2f}",
-            "600 s",
-            f"{600 * live:,.0f}",
-            "were no segment ever quiet; else x the share",
-        ),
-        ("flush_interval", f"{live / 2:.2f}", "1 s", f"{live / 2:,.1f}", "half a round on average"),
-        ("lease", f"{live:.2f}", "180 s", f"{180 * live:,.0f}", "of segments whose worker died; else nothing"),
+        (name, f"{megabytes:.2f}", f"{default:g} s", f"{default * megabytes:,.1f}", which)
+        for name, megabytes, which in costs
+        for default in (float(Settings.model_fields[name].default),)
     ]
     return Table(
         "What a setting costs, MB for 10,000 spans/s",
@@ -178,7 +177,9 @@ def _balance(every: list[Balance], rate: int) -> Table:
 
 def pipeline(report: Report) -> Iterator[Table]:
     """Whatever the pipeline's own figures are called; the CPU of its processes a row each."""
-    columns = [dict(_flat_rows(each)) for each in report.pipeline]
+    columns = [
+        dict(_flat_rows({**each, "us_together": sum(each.get("us_by_group", {}).values())})) for each in report.pipeline
+    ]
     names = dict.fromkeys(name for column in columns for name in column)
     yield Table(
         "The whole pipeline on this machine",
@@ -196,4 +197,6 @@ def _flat_rows(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, s
 
 
 def _shown(value: object) -> str:
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

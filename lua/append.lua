@@ -20,6 +20,7 @@
 --                   -> head + root (27)    parted: the data stayed here (the merge was too large), arrivals go to root
 --   overflow (12)   -> head (19)           root and ordinal: takes over when the segment before is full
 --   digest (16)     -> key (8 or 12)       the register: where the part was put; flushed when it is there no more
+--                   -> ''                  the same: where its first span id leads
 --   'n'             -> live segments
 local HEAD, HEAD_BYTES = '>BI4I4I6I4', 19
 local FLAGS, SPANS, BYTES, SINCE, ORDINAL, PARTED, CHANGED, NEW = 1, 2, 3, 4, 5, 6, 7, 8 -- of a head
@@ -160,13 +161,13 @@ local function room(base, h, bytes)
 end
 
 -- A part that was delivered before: its queue entry may be missing, because the call that put it there crashed.
-local function delivered(parent, digest, spans)
+local function delivered(parent, digest, spans, first)
   local key = known[digest]
   if key == true then
     duplicates = duplicates + spans
     return
   end
-  key = locate(key)
+  key = locate(key == '' and ARGV[first] or key)
   if exists(key) then
     duplicates = duplicates + spans
     touched[key] = true
@@ -207,7 +208,10 @@ local function put(parent, digest, rooted, spans, bytes, first, part)
   else
     puts[key] = {digest, part}
   end
-  if not full then set(digest, key) end
+  if not full then
+    local id = ARGV[first]
+    set(digest, (id == key or known[id] == key) and '' or key) -- saves 8 bytes a part
+  end
   known[digest] = true
   if rooted and base == parent then flag(root, ROOTED) end
   touched[key] = true
@@ -297,7 +301,7 @@ for trace = 0, #KEYS / 2 - 1 do
     rooted, spans, bytes, at = unpack_from('>BI2I4', shape, at)
     local parent, digest = ARGV[from], ARGV[from + 1]
     if known[digest] then
-      delivered(parent, digest, spans)
+      delivered(parent, digest, spans, from + 2)
     else
       fresh = true
       put(parent, digest, rooted == 1, spans, bytes, from + 2, ARGV[blob])
