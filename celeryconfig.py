@@ -1,5 +1,7 @@
 """Celery's options, queues, routes and beat entries; no logic. Each deviation from a default keeps the promise."""
 
+from datetime import UTC, datetime, timedelta
+
 from kombu.entity import Exchange, Queue
 
 from buffer.settings import Settings
@@ -72,8 +74,12 @@ beat_schedule = {
     },
 }
 if _settings.train_interval:
+    # The first 30 s after the start, when a new system has long had spans to learn from. Not by a countdown: a worker that
+    # holds a message for later is not idle, and would not stop before.
+    _ago = timedelta(seconds=max(0.0, _settings.train_interval - 30))
     beat_schedule["train"] = {
         "task": "spans.train",
         "schedule": _settings.train_interval,
+        "last_run_at": datetime.now(UTC) - _ago,
         "options": {"expires": _settings.train_interval},
     }
