@@ -74,7 +74,7 @@ beat_schedule = {
     },
 }
 if _settings.train_interval:
-    # The first 30 s after the start, when a new system has long had spans to learn from. Not by a countdown: a worker that
+    # The first 30 s after the start, when a new system has had spans to learn from. Not by a countdown: a worker that
     # holds a message for later is not idle, and would not stop before.
     _ago = timedelta(seconds=max(0.0, _settings.train_interval - 30))
     beat_schedule["train"] = {
