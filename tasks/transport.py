@@ -237,7 +237,8 @@ class Channel(stock.Channel):
 
     def _read(self, connection: Connection) -> list[bytes]:
         if self._ask_at is not None:  # resting: this reports that a queue has changed
-            connection.read_response(push_request=True)
+            if connection.can_read(timeout=0):  # else a read would hold up the whole worker until the socket's time-out
+                connection.read_response(push_request=True)
             self._ask_at = 0
             return []
         self._ask_at, self._brpop_sent_at = 0, None
