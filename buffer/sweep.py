@@ -7,11 +7,14 @@ there after its entry was missing has lost it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from redis.exceptions import RedisClusterException, RedisError
+
 from buffer import scripts
+from buffer.errors import BufferUnavailable
 from buffer.keys import Keys, member
 from buffer.model import Swept
 from buffer.scripts import Client, Command
@@ -29,7 +32,7 @@ class _Segment:
 
 def sweep(client: Client, keys: Keys, settings: Settings, shards: Iterable[int], now_ms: int) -> Swept:
     shards = list(shards)
-    found = client.scan_iter(match=keys.prefix + b":s:*", count=BATCH)
+    found = _scanned(client, keys)
     seen = requeued = 0
     while batch := list(islice(found, BATCH)):
         seen += len(batch)
@@ -43,6 +46,13 @@ def sweep(client: Client, keys: Keys, settings: Settings, shards: Iterable[int],
         ]
         requeued += sum(scripts.run(client, queue))
     return Swept(seen, requeued)
+
+
+def _scanned(client: Client, keys: Keys) -> Iterator[bytes]:
+    try:
+        yield from client.scan_iter(match=keys.prefix + b":s:*", count=BATCH)
+    except (RedisError, RedisClusterException) as error:
+        raise BufferUnavailable(f"Redis did not answer: {error}. Nothing is lost; do it again.") from error
 
 
 def _segments(keys: Keys, found: Iterable[bytes]) -> list[_Segment]:
